@@ -16,6 +16,14 @@ pub(crate) struct Pair {
     pub(crate) estimate: Estimate,
 }
 
+/// What the places of an input's pairs are.
+#[derive(Clone, Copy)]
+pub(crate) enum Places {
+    Elements,
+    /// Random directions: all have derivatives of one size, which a few miss by cancellation.
+    Probes,
+}
+
 enum Verdict {
     Right,
     Wrong,
@@ -27,10 +35,14 @@ pub(crate) fn judge(
     check: &Check,
     input: &Input,
     pairs: &[Pair],
-    place: impl Fn(usize) -> Place,
+    kind: Places,
     output: impl Fn(usize) -> Option<String>,
 ) -> InputReport {
-    let floors = floors(check, pairs);
+    let floors = floors(check, pairs, kind);
+    let place = |number: usize| match kind {
+        Places::Elements => input.place(number),
+        Places::Probes => Place::Probe(number),
+    };
     let mut report = InputReport {
         name: input.name.clone(),
         shape: input.shape.clone(),
@@ -83,7 +95,11 @@ pub(crate) fn judge(
 }
 
 /// For each cotangent, the smallest derivative that is judged by its own size.
-fn floors(check: &Check, pairs: &[Pair]) -> Vec<f64> {
+fn floors(check: &Check, pairs: &[Pair], kind: Places) -> Vec<f64> {
+    let share = match kind {
+        Places::Elements => FLOOR,
+        Places::Probes => 1.0,
+    };
     let cotangents = pairs
         .iter()
         .map(|pair| pair.cotangent + 1)
@@ -97,7 +113,7 @@ fn floors(check: &Check, pairs: &[Pair]) -> Vec<f64> {
     } in pairs
     {
         // f64::max leaves out the NaN of a function that is not finite.
-        floors[*cotangent] = floors[*cotangent].max(FLOOR * estimate.numeric.abs());
+        floors[*cotangent] = floors[*cotangent].max(share * estimate.numeric.abs());
     }
     floors
 }

@@ -5,8 +5,9 @@ use crate::engine::Engine;
 use crate::random::SplitMix64;
 use crate::{Check, Error, Fault, Place, Report};
 
-/// The control changes an element by this many times the relative tolerance.
-const CHANGE: f64 = 1000.0;
+/// The control changes an element by this many times the relative tolerance: enough to show beside
+/// larger elements of the same input, and small enough to prove something.
+const CHANGE: f64 = 100.0;
 
 /// Where every candidate costs a call of the analytic side, this many are tried.
 const CANDIDATES: usize = 64;
@@ -34,7 +35,7 @@ impl Sabotage {
         let input = &engine.inputs()[self.input];
         let len = input.data.len();
         let mut candidates: Vec<usize> = (0..len).collect();
-        if engine.asks_for_each_direction() && len > CANDIDATES {
+        if engine.is_forward() && len > CANDIDATES {
             let mut random = SplitMix64::new(0);
             candidates = (0..CANDIDATES).map(|_| random.index(len)).collect();
         }
@@ -67,10 +68,11 @@ impl Sabotage {
 
 impl Check {
     /// Proves that a check can fail: it must pass as it stands, and fail when one element of the
-    /// analytic gradient of an input is wrong by a thousand times `rtol`, for each input in turn.
+    /// analytic gradient of an input is wrong by a hundred times `rtol`, for each input in turn (and
+    /// sqrt(n) times as much where the n elements of an input are probed along directions).
     ///
     /// `run` runs the check it is given, of any kind. The element changed is one with a large
-    /// gradient; where a gradient is zero throughout, the change is 1000 `rtol` itself.
+    /// gradient; where a gradient is zero throughout, the change is 100 `rtol` itself.
     ///
     /// ```
     /// use gradome_gradcheck::{Check, Error};
@@ -89,11 +91,18 @@ impl Check {
     /// [`Error::ControlUnused`] if `run` uses another `Check` than the one it is given.
     pub fn negative_control(&self, mut run: impl FnMut(&Self) -> Report) -> Result<Report, Error> {
         let honest = run(self).into_result()?;
-        let relative = CHANGE * self.rtol;
         for (number, input) in honest.inputs.iter().enumerate() {
             if input.checked == 0 {
                 continue;
             }
+            let len: usize = input.shape.iter().product();
+            // Along a direction over n elements one of them makes up about 1 / sqrt(n).
+            let probed = if len > self.probe_above {
+                (len as f64).sqrt()
+            } else {
+                1.0
+            };
+            let relative = CHANGE * self.rtol * probed;
             let sabotage = Sabotage {
                 input: number,
                 relative,

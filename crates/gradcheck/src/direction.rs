@@ -4,7 +4,10 @@ use crate::Input;
 use crate::difference::Change;
 use crate::random::SplitMix64;
 
-/// A direction within one input, of length 1.
+/// A direction within one input: a single element, or all of them by weights of about 1.
+///
+/// Weights of about 1 move each element as far as it moves alone, so that the change of the function
+/// stands out from its rounding noise however many elements there are.
 pub(crate) struct Direction {
     pub(crate) input: usize,
     weights: Weights,
@@ -26,26 +29,22 @@ impl Direction {
     pub(crate) fn random(input: usize, len: usize, random: &mut SplitMix64) -> Self {
         Self {
             input,
-            weights: Weights::Dense(normalised(random.weights(len)).0),
+            weights: Weights::Dense(random.weights(len)),
         }
     }
 
-    /// The part of this direction from `start` up to `end`, made of length 1, and its length before.
-    pub(crate) fn part(&self, start: usize, end: usize) -> (Self, f64) {
+    /// This direction with only the elements from `start` up to `end`.
+    pub(crate) fn part(&self, start: usize, end: usize) -> Self {
         let weights = match &self.weights {
-            Weights::Element(element) => return (Self::element(self.input, *element), 1.0),
+            Weights::Element(element) => return Self::element(self.input, *element),
             Weights::Dense(weights) => weights,
         };
         let mut part = vec![0.0; weights.len()];
         part[start..end].copy_from_slice(&weights[start..end]);
-        let (part, length) = normalised(part);
-        (
-            Self {
-                input: self.input,
-                weights: Weights::Dense(part),
-            },
-            length,
-        )
+        Self {
+            input: self.input,
+            weights: Weights::Dense(part),
+        }
     }
 
     /// The weight of one element of the input.
@@ -124,10 +123,4 @@ impl Direction {
 
 pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-fn normalised(mut weights: Vec<f64>) -> (Vec<f64>, f64) {
-    let length = dot(&weights, &weights).sqrt();
-    weights.iter_mut().for_each(|weight| *weight /= length);
-    (weights, length)
 }

@@ -4,19 +4,18 @@
 //! vectors: cotangents on the outputs and directions on the inputs. Reverse mode is asked once for
 //! each cotangent, forward mode once for each direction.
 
-use crate::compare::{Pair, judge};
+use crate::compare::{Pair, Places, judge};
 use crate::control::Change;
+use crate::cotangent::{Cotangent, cotangents};
 use crate::difference::{Estimate, Precision, differentiate};
 use crate::direction::{Direction, dot};
 use crate::random::SplitMix64;
-use crate::{Check, Fault, Input, Place, Report};
+use crate::shape::{fit_inputs, fit_outputs, reproducible, valid};
+use crate::{Check, Fault, Input, InputReport, Place, Report};
 
 /// Analytic sides are asked for this multiple of a vector and their answer is divided by it, so that
 /// one that forgets to multiply by its cotangent or tangent is found out.
 const VECTOR_SCALE: f64 = -2.0;
-
-/// Two evaluations at the same point may differ by this much, which a parallel sum's order explains.
-const REPRODUCIBLE: f64 = 1e-12;
 
 /// The function under check.
 pub(crate) type Function<'a> = &'a mut dyn FnMut(&[Vec<f64>]) -> Result<Vec<f64>, Fault>;
@@ -33,17 +32,6 @@ pub(crate) enum Analytic<'a> {
     Forward {
         push_forward: PushForward<'a>,
     },
-}
-
-/// A combination of outputs whose derivatives are compared.
-struct Cotangent {
-    weights: Vec<f64>,
-    /// None for the only output of a scalar function.
-    output: Option<String>,
-    /// Bound on the size of the combination at the point, which sets its rounding noise.
-    magnitude: f64,
-    /// In reverse mode, the analytic gradient of the combination: one array for each input.
-    gradient: Vec<Vec<f64>>,
 }
 
 pub(crate) struct Engine<'a> {
@@ -98,27 +86,11 @@ impl<'a> Engine<'a> {
         mut analytic: Analytic<'a>,
     ) -> Result<Self, Fault> {
         check.validate()?;
-        validate(inputs)?;
+        valid(inputs)?;
         let point: Vec<Vec<f64>> = inputs.iter().map(|input| input.data.clone()).collect();
         let outputs = function(&point)?;
         let again = function(&point)?;
-        fit_outputs(&outputs, &again)?;
-        for (i, (&first, &second)) in outputs.iter().zip(&again).enumerate() {
-            let output = || name(i);
-            if !first.is_finite() {
-                return Err(Fault::ValueNotFinite {
-                    output: output(),
-                    value: first,
-                });
-            }
-            if !((first - second).abs() <= REPRODUCIBLE * first.abs()) {
-                return Err(Fault::NotDeterministic {
-                    output: output(),
-                    first,
-                    second,
-                });
-            }
-        }
+        reproducible(&outputs, &again, name)?;
         let mut cotangents = cotangents(check, &outputs, name);
         if let Analytic::Reverse { what, pull_back } = &mut analytic {
             for cotangent in &mut cotangents {
@@ -157,51 +129,45 @@ impl<'a> Engine<'a> {
         Ok(place)
     }
 
-    fn check_input(&mut self, number: usize) -> Result<crate::InputReport, Fault> {
-        let input = &self.inputs[number];
-        let len = input.data.len();
-        let mut pairs = Vec::new();
-        if len <= self.check.probe_above {
-            for element in 0..len {
-                let direction = Direction::element(number, element);
-                pairs.extend(self.compare(&direction, element)?);
-            }
-            return Ok(judge(
-                self.check,
-                input,
-                &pairs,
-                |element| input.place(element),
-                |c| self.cotangents[c].output.clone(),
-            ));
+    fn check_input(&mut self, number: usize) -> Result<InputReport, Fault> {
+        let len = self.inputs[number].data.len();
+        if len > self.check.probe_above {
+            return self.probe_input(number, len);
         }
+        let mut pairs = Vec::new();
+        for element in 0..len {
+            pairs.extend(self.compare(&Direction::element(number, element), element)?);
+        }
+        Ok(self.judge(number, &pairs, Places::Elements))
+    }
+
+    fn probe_input(&mut self, number: usize, len: usize) -> Result<InputReport, Fault> {
         let mut random = SplitMix64::new(self.check.seed ^ (number as u64 + 1));
         let probes: Vec<Direction> = (0..self.check.probes)
             .map(|_| Direction::random(number, len, &mut random))
             .collect();
+        let mut pairs = Vec::new();
         for (probe, direction) in probes.iter().enumerate() {
             pairs.extend(self.compare(direction, probe)?);
         }
-        let mut report = judge(self.check, input, &pairs, Place::Probe, |c| {
-            self.cotangents[c].output.clone()
-        });
-        if let Some(worst) = &report.worst
+        let mut report = self.judge(number, &pairs, Places::Probes);
+        if let (Some(worst), true) = (&report.worst, report.wrong > 0)
             && let Place::Probe(probe) = worst.place
-            && report.wrong > 0
         {
             let element = self.search(&probes[probe], len)?;
             let pairs = self.compare(&Direction::element(number, element), element)?;
-            let found = judge(
-                self.check,
-                input,
-                &pairs,
-                |element| input.place(element),
-                |c| self.cotangents[c].output.clone(),
-            );
+            let found = self.judge(number, &pairs, Places::Elements);
+            // An error that is spread thinly over many elements stays with its direction.
             if found.wrong > 0 {
                 report.worst = found.worst;
             }
         }
         Ok(report)
+    }
+
+    fn judge(&self, number: usize, pairs: &[Pair], kind: Places) -> InputReport {
+        let output = |cotangent: usize| self.cotangents[cotangent].output.clone();
+        judge(self.check, &self.inputs[number], pairs, kind, output)
     }
 
     /// Halves a direction along which the derivatives differ until one element is left.
@@ -222,20 +188,16 @@ impl<'a> Engine<'a> {
 
     /// The largest absolute difference of the two sides along a part of a direction.
     fn difference(&mut self, whole: &Direction, start: usize, end: usize) -> Result<f64, Fault> {
-        let (part, length) = whole.part(start, end);
         let difference = |pair: &Pair| {
             let difference = (pair.analytic - pair.estimate.numeric).abs();
             if difference.is_nan() {
                 f64::INFINITY
             } else {
-                length * difference
+                difference
             }
         };
-        Ok(self
-            .compare(&part, 0)?
-            .iter()
-            .map(difference)
-            .fold(0.0, f64::max))
+        let pairs = self.compare(&whole.part(start, end), 0)?;
+        Ok(pairs.iter().map(difference).fold(0.0, f64::max))
     }
 
     fn compare(&mut self, direction: &Direction, place: usize) -> Result<Vec<Pair>, Fault> {
@@ -322,108 +284,8 @@ impl<'a> Engine<'a> {
         self.inputs
     }
 
-    pub(crate) fn asks_for_each_direction(&self) -> bool {
+    /// Whether an analytic derivative costs a call of the user's closure.
+    pub(crate) fn is_forward(&self) -> bool {
         matches!(self.analytic, Analytic::Forward { .. })
-    }
-}
-
-/// One cotangent for each output if they are few, else random combinations of all outputs.
-fn cotangents(check: &Check, outputs: &[f64], name: &dyn Fn(usize) -> String) -> Vec<Cotangent> {
-    let len = outputs.len();
-    let new = |weights: Vec<f64>, output| {
-        let magnitude = weights
-            .iter()
-            .zip(outputs)
-            .map(|(w, y)| (w * y).abs())
-            .sum();
-        Cotangent {
-            weights,
-            output,
-            magnitude,
-            gradient: Vec::new(),
-        }
-    };
-    if len == 0 {
-        // Nothing depends on the inputs, and the analytic side must say so.
-        return vec![new(Vec::new(), Some("the empty output".into()))];
-    }
-    if len <= check.cotangents {
-        let unit = |i: usize| (0..len).map(|j| if i == j { 1.0 } else { 0.0 }).collect();
-        return (0..len)
-            .map(|i| new(unit(i), (len > 1).then(|| name(i))))
-            .collect();
-    }
-    let mut random = SplitMix64::new(check.seed);
-    (0..check.cotangents)
-        .map(|i| new(random.weights(len), Some(format!("random cotangent {i}"))))
-        .collect()
-}
-
-fn validate(inputs: &[Input]) -> Result<(), Fault> {
-    if inputs.is_empty() {
-        return Err(Fault::NoInputs);
-    }
-    for input in inputs {
-        let expected = input
-            .shape
-            .iter()
-            .fold(1_usize, |product, &size| product.saturating_mul(size));
-        let found = input.data.len();
-        if expected != found {
-            let (input, shape) = (input.name.clone(), input.shape.clone());
-            return Err(Fault::InputSize {
-                input,
-                shape,
-                expected,
-                found,
-            });
-        }
-        if let Some(element) = input.data.iter().position(|x| !x.is_finite()) {
-            let (place, value) = (input.place(element), input.data[element]);
-            return Err(Fault::InputNotFinite {
-                input: input.name.clone(),
-                place,
-                value,
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Arrays from the analytic side must have the sizes of the inputs.
-pub(crate) fn fit_inputs(
-    what: &'static str,
-    inputs: &[Input],
-    arrays: &[Vec<f64>],
-) -> Result<(), Fault> {
-    if arrays.len() != inputs.len() {
-        return Err(Fault::ArrayCount {
-            what,
-            expected: inputs.len(),
-            found: arrays.len(),
-        });
-    }
-    for (input, array) in inputs.iter().zip(arrays) {
-        let (expected, found) = (input.data.len(), array.len());
-        if expected != found {
-            let (input, shape) = (input.name.clone(), input.shape.clone());
-            return Err(Fault::ArraySize {
-                what,
-                input,
-                shape,
-                expected,
-                found,
-            });
-        }
-    }
-    Ok(())
-}
-
-fn fit_outputs(at_point: &[f64], nearby: &[f64]) -> Result<(), Fault> {
-    let (expected, found) = (at_point.len(), nearby.len());
-    if expected == found {
-        Ok(())
-    } else {
-        Err(Fault::OutputSize { expected, found })
     }
 }

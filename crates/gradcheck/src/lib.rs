@@ -3,6 +3,7 @@
 
 mod compare;
 mod control;
+mod cotangent;
 mod difference;
 mod direction;
 mod engine;
@@ -10,6 +11,7 @@ mod fault;
 mod input;
 mod random;
 mod report;
+mod shape;
 
 use control::Sabotage;
 use engine::Analytic;
@@ -29,6 +31,8 @@ pub use report::{Comparison, InputReport, Report};
 /// and a place is wrong if that is above `rtol`. The third term keeps elements that are tiny beside
 /// their neighbours from being judged on their rounding noise; the last one makes `atol` the
 /// absolute error that is always allowed. One number decides, and [`Report::max_rel_error`] shows it.
+/// Random directions over a large input have derivatives of one size, some of which are small by
+/// cancellation, so there the third term is the largest |n| itself.
 ///
 /// # Cost
 /// Usually four evaluations of the function for each element, more where it is steep; inputs above
@@ -146,6 +150,7 @@ impl Check {
     /// );
     /// assert!(report.passed());
     /// ```
+    #[must_use = "a report proves nothing until it is read: `assert_passed`, `into_result` or `passed`"]
     pub fn gradient(
         &self,
         inputs: impl IntoIterator<Item = impl Into<Input>>,
@@ -188,6 +193,7 @@ impl Check {
     /// );
     /// assert!(report.passed());
     /// ```
+    #[must_use = "a report proves nothing until it is read: `assert_passed`, `into_result` or `passed`"]
     pub fn vjp(
         &self,
         inputs: impl IntoIterator<Item = impl Into<Input>>,
@@ -217,6 +223,7 @@ impl Check {
     /// );
     /// assert!(report.passed());
     /// ```
+    #[must_use = "a report proves nothing until it is read: `assert_passed`, `into_result` or `passed`"]
     pub fn jvp(
         &self,
         inputs: impl IntoIterator<Item = impl Into<Input>>,
@@ -248,6 +255,7 @@ impl Check {
     /// );
     /// assert!(report.passed());
     /// ```
+    #[must_use = "a report proves nothing until it is read: `assert_passed`, `into_result` or `passed`"]
     pub fn second_order(
         &self,
         inputs: impl IntoIterator<Item = impl Into<Input>>,
@@ -257,12 +265,12 @@ impl Check {
         let inputs = collect(inputs);
         let mut slopes = |x: &[Vec<f64>]| {
             let arrays = gradient(x);
-            engine::fit_inputs("gradient", &inputs, &arrays)?;
+            shape::fit_inputs("gradient", &inputs, &arrays)?;
             Ok(arrays.concat())
         };
         let mut push_forward = |x: &[Vec<f64>], tangents: &[Vec<f64>]| {
             let arrays = hessian_vector(x, tangents);
-            engine::fit_inputs("hessian_vector", &inputs, &arrays)?;
+            shape::fit_inputs("hessian_vector", &inputs, &arrays)?;
             Ok(arrays.concat())
         };
         let analytic = Analytic::Forward {

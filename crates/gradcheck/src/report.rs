@@ -7,10 +7,8 @@ use crate::{Error, Fault, Place};
 /// The outcome of a check: whether it passed and, for every input, where it is furthest off.
 ///
 /// Nothing is an error until [`into_result`](Self::into_result) or
-/// [`assert_passed`](Self::assert_passed) makes it one; a report that is dropped unread proves
-/// nothing, hence `must_use`. `Display` gives a table and a sentence for each failure.
+/// [`assert_passed`](Self::assert_passed) makes it one. `Display` gives a table and a sentence for each failure.
 #[derive(Clone, Debug)]
-#[must_use = "a report proves nothing until it is read: use `into_result`, `assert_passed` or `passed`"]
 pub struct Report {
     /// What was checked: `gradient`, `vjp`, `jvp` or `second order`.
     pub kind: &'static str,
