@@ -49,6 +49,7 @@ pub(crate) fn judge(
         checked: 0,
         kinks: Vec::new(),
         wrong: 0,
+        tiny: 0,
         max_abs_error: 0.0,
         max_rel_error: 0.0,
         worst: None,
@@ -81,6 +82,12 @@ pub(crate) fn judge(
                 });
             }
         }
+        let largest = |pair: &Pair| pair.analytic.abs().max(pair.estimate.numeric.abs());
+        let zero = same_place.iter().all(|pair| largest(pair) == 0.0);
+        let small = same_place
+            .iter()
+            .all(|pair| largest(pair) <= check.rtol * floors[pair.cotangent]);
+        report.tiny += usize::from(small && !zero && !kink);
         report.wrong += usize::from(wrong);
         if kink {
             report.kinks.push(place(same_place[0].place));

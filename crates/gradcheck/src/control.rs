@@ -108,12 +108,18 @@ impl Check {
                 relative,
                 avoid: input.kinks.clone(),
             };
-            let report = run(&Self {
+            let changed = run(&Self {
                 sabotage: Some(sabotage),
                 ..self.clone()
             });
-            let caught = report.inputs.get(number).is_some_and(|input| !input.passed);
-            let place = report.sabotaged.ok_or(Error::ControlUnused)?;
+            if changed.fault.is_some() {
+                return Err(Error::Failed(Box::new(changed)));
+            }
+            let place = changed.sabotaged.ok_or(Error::ControlUnused)?;
+            let caught = changed
+                .inputs
+                .get(number)
+                .is_some_and(|input| !input.passed);
             if !caught {
                 return Err(Error::Uncaught {
                     input: input.name.clone(),

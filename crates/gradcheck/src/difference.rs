@@ -7,7 +7,7 @@
 //! that stop being finite near the point, or that have a kink nearby but not here are resolved in
 //! this way; a kink at the point itself keeps a large uncertainty at every step.
 
-/// How often the step may shrink: from 5e-4 down to 5e-10 with the default first step.
+/// How often the step may shrink: from 2e-4 down to 2e-10 with the default first step.
 const LEVELS: usize = 6;
 
 /// Factor between two levels: truncation error falls by 256 a level, rounding grows by 16.
@@ -125,7 +125,7 @@ mod tests {
             relative: 1e-7,
             absolute: 1e-10,
         };
-        let first = x.abs().max(1.0) / 2048.0;
+        let first = x.abs().max(1.0) / 4096.0;
         let change = |t: f64| {
             let moved = x + t;
             Ok::<_, ()>(Change {

@@ -35,7 +35,8 @@ pub use report::{Comparison, InputReport, Report};
 /// cancellation, so there the third term is the largest |n| itself.
 ///
 /// # Cost
-/// Usually four evaluations of the function for each element, more where it is steep; inputs above
+/// Usually four evaluations of the function for each element, more where it is steep, and one call of
+/// the analytic side for each cotangent (reverse) or element (forward); inputs above
 /// [`probe_above`](Self::probe_above) elements are probed along a few random directions instead, and
 /// a wrong one is searched for by bisection until a single element can be named.
 #[derive(Clone, Debug)]
@@ -54,7 +55,7 @@ pub struct Check {
 impl Default for Check {
     fn default() -> Self {
         Self {
-            eps: 1.0 / 2048.0,
+            eps: 1.0 / 4096.0,
             rtol: 1e-6,
             atol: 1e-9,
             probe_above: 256,
@@ -73,7 +74,7 @@ impl Check {
         Self::default()
     }
 
-    /// First step, as a share of max(1, |x|), above 1e-8 and at most 0.1 (default 1/2048).
+    /// First step, as a share of max(1, |x|), above 1e-8 and at most 0.1 (default 1/4096).
     ///
     /// With the fourth-order formula used here it is far larger than the 1e-6 of two-point
     /// differences, and it shrinks by itself where the function is steep.

@@ -39,6 +39,9 @@ pub struct InputReport {
     pub kinks: Vec<Place>,
     /// Places where the two derivatives differ by more than the tolerance for some output.
     pub wrong: usize,
+    /// Places whose derivative is not zero but so small that the tolerance would take it for zero:
+    /// nothing is proved there.
+    pub tiny: usize,
     /// The largest absolute error; infinite where a derivative is not finite.
     pub max_abs_error: f64,
     /// The largest relative error, as defined at [`Check`](crate::Check); infinite likewise.
@@ -132,10 +135,9 @@ impl fmt::Display for Report {
             return write!(f, "\n{fault}");
         }
         write_table(f, &self.inputs)?;
-        for input in self.inputs.iter().filter(|input| !input.passed) {
-            self.explain(f, input)?;
-        }
-        Ok(())
+        self.inputs
+            .iter()
+            .try_for_each(|input| self.explain(f, input))
     }
 }
 
@@ -164,6 +166,12 @@ impl Report {
                 if analytic.is_finite() && *numeric != 0.0 {
                     write!(f, ", analytic / numeric = {:.6}", analytic / numeric)?;
                 }
+                if *uncertainty >= 0.5 * worst.abs_error {
+                    write!(
+                        f,
+                        ", which rounding may explain: the function's values are large beside its derivative"
+                    )?;
+                }
             }
             if let Some(output) = &worst.output {
                 write!(f, ", for {output}")?;
@@ -174,7 +182,7 @@ impl Report {
             let kinks = input.kinks.len();
             write!(
                 f,
-                "\n{name}: {kinks} of {places} places are kinks or jumps, the first is {name}{first}"
+                "\n{name}: {kinks} of {places} places are kinks or jumps, first {name}{first}"
             )?;
             if kinks as f64 > self.max_kink_share * places as f64 {
                 let limit = 100.0 * self.max_kink_share;
@@ -184,16 +192,23 @@ impl Report {
                 )?;
             }
         }
+        if input.tiny > 0 && input.tiny == input.checked {
+            write!(
+                f,
+                "\n{name}: all derivatives are so small that zero would pass: lower atol or scale the function"
+            )?;
+        }
         Ok(())
     }
 }
 
-const HEADINGS: [&str; 9] = [
-    "input", "shape", "checked", "kinks", "max abs", "max rel", "worst at", "analytic", "numeric",
+const HEADINGS: [&str; 10] = [
+    "input", "shape", "checked", "kinks", "tiny", "max abs", "max rel", "worst at", "analytic",
+    "numeric",
 ];
 
 fn write_table(f: &mut fmt::Formatter<'_>, inputs: &[InputReport]) -> fmt::Result {
-    let rows: Vec<[String; 9]> = std::iter::once(HEADINGS.map(String::from))
+    let rows: Vec<[String; 10]> = std::iter::once(HEADINGS.map(String::from))
         .chain(inputs.iter().map(cells))
         .collect();
     let widths: Vec<usize> = (0..HEADINGS.len())
@@ -208,16 +223,17 @@ fn write_table(f: &mut fmt::Formatter<'_>, inputs: &[InputReport]) -> fmt::Resul
         .iter()
         .map(|input| if input.passed { "ok" } else { "WRONG" });
     for (row, verdict) in rows.iter().zip(std::iter::once("").chain(verdicts)) {
-        f.write_str("\n")?;
+        let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
-            write!(f, "  {cell:<width$}")?;
+            line += &format!("  {cell:<width$}");
         }
-        write!(f, "  {verdict}")?;
+        line += &format!("  {verdict}");
+        write!(f, "\n{}", line.trim_end())?;
     }
     Ok(())
 }
 
-fn cells(input: &InputReport) -> [String; 9] {
+fn cells(input: &InputReport) -> [String; 10] {
     let [place, analytic, numeric] = match &input.worst {
         Some(worst) => [
             format!("{}{}", input.name, worst.place),
@@ -231,6 +247,7 @@ fn cells(input: &InputReport) -> [String; 9] {
         format!("{:?}", input.shape),
         input.checked.to_string(),
         input.kinks.len().to_string(),
+        input.tiny.to_string(),
         format!("{:.1e}", input.max_abs_error),
         format!("{:.1e}", input.max_rel_error),
         place,

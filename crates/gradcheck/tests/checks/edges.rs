@@ -33,7 +33,7 @@ fn too_many_kinks_fail() {
     assert!(
         report
             .to_string()
-            .contains("2 of 5 places are kinks or jumps, the first is x[0]"),
+            .contains("2 of 5 places are kinks or jumps, first x[0]"),
         "{report}"
     );
     assert!(!relu(vec![0.0], 0.9).passed());
@@ -214,6 +214,24 @@ fn faults_name_what_is_wrong() {
             expected: 1,
             found: 0
         })
+    );
+}
+
+#[test]
+fn rounding_noise_is_named_as_such() {
+    let run = |offset: f64| {
+        Check::new().gradient(
+            [("x", 0.7)],
+            |v| offset + v[0][0].sin(),
+            |v| vec![vec![v[0][0].cos()]],
+        )
+    };
+    run(1e4).assert_passed();
+    let noisy = run(1e10);
+    assert!(!noisy.passed());
+    assert!(
+        noisy.to_string().contains("which rounding may explain"),
+        "{noisy}"
     );
 }
 

@@ -257,6 +257,14 @@ fn the_control_tells_when_atol_hides_every_error() {
         matches!(&error, Error::Uncaught { input, .. } if input == "x"),
         "{error}"
     );
+    let report = tiny(&Check::new());
+    assert_eq!((report.passed(), report.inputs[0].tiny), (true, 1));
+    assert!(
+        report
+            .to_string()
+            .ends_with("zero would pass: lower atol or scale the function"),
+        "{report}"
+    );
     let visible = Check::new().atol(1e-20).negative_control(tiny).unwrap();
     assert!(visible.max_rel_error() < 1e-9, "{visible}");
 }
