@@ -66,11 +66,7 @@ pub(crate) fn judge(
             wrong |= matches!(verdict, Verdict::Wrong);
             report.max_abs_error = report.max_abs_error.max(abs_error);
             report.max_rel_error = report.max_rel_error.max(rel_error);
-            if report
-                .worst
-                .as_ref()
-                .is_none_or(|worst| rel_error > worst.rel_error)
-            {
+            if report.worst.as_ref().is_none_or(|worst| rel_error > worst.rel_error) {
                 report.worst = Some(Comparison {
                     place: place(pair.place),
                     output: output(pair.cotangent),
@@ -84,9 +80,7 @@ pub(crate) fn judge(
         }
         let largest = |pair: &Pair| pair.analytic.abs().max(pair.estimate.numeric.abs());
         let zero = same_place.iter().all(|pair| largest(pair) == 0.0);
-        let small = same_place
-            .iter()
-            .all(|pair| largest(pair) <= check.rtol * floors[pair.cotangent]);
+        let small = same_place.iter().all(|pair| largest(pair) <= check.rtol * floors[pair.cotangent]);
         report.tiny += usize::from(small && !zero && !kink);
         report.wrong += usize::from(wrong);
         if kink {
@@ -107,18 +101,9 @@ fn floors(check: &Check, pairs: &[Pair], kind: Places) -> Vec<f64> {
         Places::Elements => FLOOR,
         Places::Probes => 1.0,
     };
-    let cotangents = pairs
-        .iter()
-        .map(|pair| pair.cotangent + 1)
-        .max()
-        .unwrap_or(0);
+    let cotangents = pairs.iter().map(|pair| pair.cotangent + 1).max().unwrap_or(0);
     let mut floors = vec![check.atol / check.rtol; cotangents];
-    for Pair {
-        cotangent,
-        estimate,
-        ..
-    } in pairs
-    {
+    for Pair { cotangent, estimate, .. } in pairs {
         // f64::max leaves out the NaN of a function that is not finite.
         floors[*cotangent] = floors[*cotangent].max(share * estimate.numeric.abs());
     }
@@ -127,16 +112,7 @@ fn floors(check: &Check, pairs: &[Pair], kind: Places) -> Vec<f64> {
 
 /// The verdict, the absolute and the relative error.
 fn verdict(check: &Check, pair: &Pair, floor: f64) -> (Verdict, f64, f64) {
-    let Pair {
-        analytic,
-        estimate:
-            Estimate {
-                numeric,
-                uncertainty,
-                noise,
-            },
-        ..
-    } = *pair;
+    let Pair { analytic, estimate: Estimate { numeric, uncertainty, noise }, .. } = *pair;
     let resolved = (check.rtol * numeric.abs().max(floor)).max(NOISE_MARGIN * noise);
     if numeric.is_finite() && uncertainty > resolved {
         return (Verdict::Kink, 0.0, 0.0);
@@ -146,10 +122,6 @@ fn verdict(check: &Check, pair: &Pair, floor: f64) -> (Verdict, f64, f64) {
         return (Verdict::Wrong, f64::INFINITY, f64::INFINITY);
     }
     let rel_error = abs_error / analytic.abs().max(numeric.abs()).max(floor);
-    let verdict = if rel_error <= check.rtol {
-        Verdict::Right
-    } else {
-        Verdict::Wrong
-    };
+    let verdict = if rel_error <= check.rtol { Verdict::Right } else { Verdict::Wrong };
     (verdict, abs_error, rel_error)
 }

@@ -43,18 +43,9 @@ impl Sabotage {
         let mut chosen: Option<(f64, Change)> = None;
         for element in candidates {
             let slopes = engine.analytic(&Direction::element(self.input, element))?;
-            let size = slopes
-                .iter()
-                .fold(0.0, |size: f64, slope| size.max(slope.abs()));
+            let size = slopes.iter().fold(0.0, |size: f64, slope| size.max(slope.abs()));
             if chosen.as_ref().is_none_or(|(largest, _)| size > *largest) {
-                chosen = Some((
-                    size,
-                    Change {
-                        input: self.input,
-                        element,
-                        slopes,
-                    },
-                ));
+                chosen = Some((size, Change { input: self.input, element, slopes }));
             }
         }
         Ok(chosen.map(|(size, mut change)| {
@@ -97,35 +88,17 @@ impl Check {
             }
             let len: usize = input.shape.iter().product();
             // Along a direction over n elements one of them makes up about 1 / sqrt(n).
-            let probed = if len > self.probe_above {
-                (len as f64).sqrt()
-            } else {
-                1.0
-            };
+            let probed = if len > self.probe_above { (len as f64).sqrt() } else { 1.0 };
             let relative = CHANGE * self.rtol * probed;
-            let sabotage = Sabotage {
-                input: number,
-                relative,
-                avoid: input.kinks.clone(),
-            };
-            let changed = run(&Self {
-                sabotage: Some(sabotage),
-                ..self.clone()
-            });
+            let sabotage = Sabotage { input: number, relative, avoid: input.kinks.clone() };
+            let changed = run(&Self { sabotage: Some(sabotage), ..self.clone() });
             if changed.fault.is_some() {
                 return Err(Error::Failed(Box::new(changed)));
             }
             let place = changed.sabotaged.ok_or(Error::ControlUnused)?;
-            let caught = changed
-                .inputs
-                .get(number)
-                .is_some_and(|input| !input.passed);
+            let caught = changed.inputs.get(number).is_some_and(|input| !input.passed);
             if !caught {
-                return Err(Error::Uncaught {
-                    input: input.name.clone(),
-                    place,
-                    relative,
-                });
+                return Err(Error::Uncaught { input: input.name.clone(), place, relative });
             }
         }
         Ok(honest)

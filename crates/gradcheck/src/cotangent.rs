@@ -15,24 +15,11 @@ pub(crate) struct Cotangent {
 }
 
 /// One cotangent for each output if they are few, else random combinations of all outputs.
-pub(crate) fn cotangents(
-    check: &Check,
-    outputs: &[f64],
-    name: &dyn Fn(usize) -> String,
-) -> Vec<Cotangent> {
+pub(crate) fn cotangents(check: &Check, outputs: &[f64], name: &dyn Fn(usize) -> String) -> Vec<Cotangent> {
     let len = outputs.len();
     let new = |weights: Vec<f64>, output| {
-        let magnitude = weights
-            .iter()
-            .zip(outputs)
-            .map(|(w, y)| (w * y).abs())
-            .sum();
-        Cotangent {
-            weights,
-            output,
-            magnitude,
-            gradient: Vec::new(),
-        }
+        let magnitude = weights.iter().zip(outputs).map(|(w, y)| (w * y).abs()).sum();
+        Cotangent { weights, output, magnitude, gradient: Vec::new() }
     };
     if len == 0 {
         // Nothing depends on the inputs, and the analytic side must say so.
@@ -40,12 +27,8 @@ pub(crate) fn cotangents(
     }
     if len <= check.cotangents {
         let unit = |i: usize| (0..len).map(|j| if i == j { 1.0 } else { 0.0 }).collect();
-        return (0..len)
-            .map(|i| new(unit(i), (len > 1).then(|| name(i))))
-            .collect();
+        return (0..len).map(|i| new(unit(i), (len > 1).then(|| name(i)))).collect();
     }
     let mut random = SplitMix64::new(check.seed);
-    (0..check.cotangents)
-        .map(|i| new(random.weights(len), Some(format!("random cotangent {i}"))))
-        .collect()
+    (0..check.cotangents).map(|i| new(random.weights(len), Some(format!("random cotangent {i}")))).collect()
 }

@@ -32,11 +32,7 @@ pub(crate) struct Estimate {
 }
 
 impl Estimate {
-    const UNKNOWN: Self = Self {
-        numeric: f64::NAN,
-        uncertainty: f64::INFINITY,
-        noise: 0.0,
-    };
+    const UNKNOWN: Self = Self { numeric: f64::NAN, uncertainty: f64::INFINITY, noise: 0.0 };
 
     fn error(&self) -> f64 {
         self.uncertainty + self.noise
@@ -74,9 +70,7 @@ pub(crate) fn differentiate<E>(
         for (i, &magnitude) in magnitudes.iter().enumerate() {
             let noise = 2.0 * f64::EPSILON * magnitude / step;
             let estimate = extrapolate(Slopes::new(&coarse, i), Slopes::new(&fine, i), noise);
-            let enough = (precision.relative * estimate.numeric.abs())
-                .max(precision.absolute)
-                .max(4.0 * noise);
+            let enough = (precision.relative * estimate.numeric.abs()).max(precision.absolute).max(4.0 * noise);
             if !settled[i] && estimate.numeric.is_finite() {
                 settled[i] = estimate.uncertainty <= enough;
                 if settled[i] || estimate.error() < best[i].error() {
@@ -121,27 +115,18 @@ mod tests {
     use super::*;
 
     fn derivative(f: impl Fn(f64) -> f64, x: f64) -> Estimate {
-        let precision = Precision {
-            relative: 1e-7,
-            absolute: 1e-10,
-        };
+        let precision = Precision { relative: 1e-7, absolute: 1e-10 };
         let first = x.abs().max(1.0) / 4096.0;
         let change = |t: f64| {
             let moved = x + t;
-            Ok::<_, ()>(Change {
-                step: moved - x,
-                of: vec![f(moved) - f(x)],
-            })
+            Ok::<_, ()>(Change { step: moved - x, of: vec![f(moved) - f(x)] })
         };
         differentiate(first, &[f(x).abs()], &precision, change).unwrap()[0]
     }
 
     fn assert_close(estimate: Estimate, exact: f64, relative: f64) {
         let error = (estimate.numeric - exact).abs() / exact.abs();
-        assert!(
-            error < relative,
-            "{estimate:?}, exact {exact}, relative error {error:e}"
-        );
+        assert!(error < relative, "{estimate:?}, exact {exact}, relative error {error:e}");
     }
 
     #[test]
@@ -149,25 +134,13 @@ mod tests {
         assert_close(derivative(f64::exp, 1.0), 1_f64.exp(), 1e-10);
         assert_close(derivative(f64::sin, 2.0), 2_f64.cos(), 1e-10);
         assert_close(derivative(|x| x.powi(5), -3.0), 405.0, 1e-10);
-        assert_close(
-            derivative(f64::tanh, 0.3),
-            1.0 - 0.3_f64.tanh().powi(2),
-            1e-10,
-        );
+        assert_close(derivative(f64::tanh, 0.3), 1.0 - 0.3_f64.tanh().powi(2), 1e-10);
     }
 
     #[test]
     fn steep_functions_make_the_step_shrink() {
-        assert_close(
-            derivative(|x| (1000.0 * x).sin(), 0.1),
-            1000.0 * 100_f64.cos(),
-            1e-8,
-        );
-        assert_close(
-            derivative(|x| (-300.0 * x * x).exp(), 0.2),
-            -120.0 * (-12_f64).exp(),
-            1e-8,
-        );
+        assert_close(derivative(|x| (1000.0 * x).sin(), 0.1), 1000.0 * 100_f64.cos(), 1e-8);
+        assert_close(derivative(|x| (-300.0 * x * x).exp(), 0.2), -120.0 * (-12_f64).exp(), 1e-8);
     }
 
     #[test]

@@ -20,17 +20,11 @@ enum Weights {
 
 impl Direction {
     pub(crate) fn element(input: usize, element: usize) -> Self {
-        Self {
-            input,
-            weights: Weights::Element(element),
-        }
+        Self { input, weights: Weights::Element(element) }
     }
 
     pub(crate) fn random(input: usize, len: usize, random: &mut SplitMix64) -> Self {
-        Self {
-            input,
-            weights: Weights::Dense(random.weights(len)),
-        }
+        Self { input, weights: Weights::Dense(random.weights(len)) }
     }
 
     /// This direction with only the elements from `start` up to `end`.
@@ -41,10 +35,7 @@ impl Direction {
         };
         let mut part = vec![0.0; weights.len()];
         part[start..end].copy_from_slice(&weights[start..end]);
-        Self {
-            input: self.input,
-            weights: Weights::Dense(part),
-        }
+        Self { input: self.input, weights: Weights::Dense(part) }
     }
 
     /// The weight of one element of the input.
@@ -65,10 +56,7 @@ impl Direction {
 
     /// Arrays of the inputs' sizes that hold `scale` times this direction.
     pub(crate) fn tangents(&self, inputs: &[Input], scale: f64) -> Vec<Vec<f64>> {
-        let mut tangents: Vec<Vec<f64>> = inputs
-            .iter()
-            .map(|input| vec![0.0; input.data.len()])
-            .collect();
+        let mut tangents: Vec<Vec<f64>> = inputs.iter().map(|input| vec![0.0; input.data.len()]).collect();
         match &self.weights {
             Weights::Element(element) => tangents[self.input][*element] = scale,
             Weights::Dense(weights) => {

@@ -25,13 +25,8 @@ type PushForward<'a> = &'a mut dyn FnMut(&[Vec<f64>], &[Vec<f64>]) -> Result<Vec
 
 /// The derivative under check.
 pub(crate) enum Analytic<'a> {
-    Reverse {
-        what: &'static str,
-        pull_back: PullBack<'a>,
-    },
-    Forward {
-        push_forward: PushForward<'a>,
-    },
+    Reverse { what: &'static str, pull_back: PullBack<'a> },
+    Forward { push_forward: PushForward<'a> },
 }
 
 pub(crate) struct Engine<'a> {
@@ -66,9 +61,7 @@ pub(crate) fn run<'a>(
     };
     let compared = Engine::new(check, inputs, function, name, analytic).and_then(|mut engine| {
         report.sabotaged = engine.sabotage()?;
-        (0..inputs.len())
-            .map(|input| engine.check_input(input))
-            .collect()
+        (0..inputs.len()).map(|input| engine.check_input(input)).collect()
     });
     match compared {
         Ok(inputs) => report.inputs = inputs,
@@ -97,23 +90,11 @@ impl<'a> Engine<'a> {
                 let scaled: Vec<f64> = cotangent.weights.iter().map(|w| VECTOR_SCALE * w).collect();
                 let mut gradient = pull_back(&point, &scaled);
                 fit_inputs(what, inputs, &gradient)?;
-                gradient
-                    .iter_mut()
-                    .flatten()
-                    .for_each(|g| *g /= VECTOR_SCALE);
+                gradient.iter_mut().flatten().for_each(|g| *g /= VECTOR_SCALE);
                 cotangent.gradient = gradient;
             }
         }
-        Ok(Self {
-            check,
-            inputs,
-            point,
-            outputs,
-            cotangents,
-            function,
-            analytic,
-            change: None,
-        })
+        Ok(Self { check, inputs, point, outputs, cotangents, function, analytic, change: None })
     }
 
     /// Lets the negative control, if it asked for that, change one element of the analytic gradient.
@@ -122,9 +103,7 @@ impl<'a> Engine<'a> {
             return Ok(None);
         };
         let change = sabotage.choose(self)?;
-        let place = change
-            .as_ref()
-            .map(|change| self.inputs[change.input].place(change.element));
+        let place = change.as_ref().map(|change| self.inputs[change.input].place(change.element));
         self.change = change;
         Ok(place)
     }
@@ -143,9 +122,8 @@ impl<'a> Engine<'a> {
 
     fn probe_input(&mut self, number: usize, len: usize) -> Result<InputReport, Fault> {
         let mut random = SplitMix64::new(self.check.seed ^ (number as u64 + 1));
-        let probes: Vec<Direction> = (0..self.check.probes)
-            .map(|_| Direction::random(number, len, &mut random))
-            .collect();
+        let probes: Vec<Direction> =
+            (0..self.check.probes).map(|_| Direction::random(number, len, &mut random)).collect();
         let mut pairs = Vec::new();
         for (probe, direction) in probes.iter().enumerate() {
             pairs.extend(self.compare(direction, probe)?);
@@ -175,9 +153,7 @@ impl<'a> Engine<'a> {
         let (mut start, mut end) = (0, len);
         while end - start > 1 {
             let middle = start + (end - start) / 2;
-            if self.difference(direction, start, middle)?
-                >= self.difference(direction, middle, end)?
-            {
+            if self.difference(direction, start, middle)? >= self.difference(direction, middle, end)? {
                 end = middle;
             } else {
                 start = middle;
@@ -190,11 +166,7 @@ impl<'a> Engine<'a> {
     fn difference(&mut self, whole: &Direction, start: usize, end: usize) -> Result<f64, Fault> {
         let difference = |pair: &Pair| {
             let difference = (pair.analytic - pair.estimate.numeric).abs();
-            if difference.is_nan() {
-                f64::INFINITY
-            } else {
-                difference
-            }
+            if difference.is_nan() { f64::INFINITY } else { difference }
         };
         let pairs = self.compare(&whole.part(start, end), 0)?;
         Ok(pairs.iter().map(difference).fold(0.0, f64::max))
@@ -204,24 +176,15 @@ impl<'a> Engine<'a> {
         let analytic = self.analytic(direction)?;
         let estimates = self.numeric(direction)?;
         let pairs = analytic.into_iter().zip(estimates).enumerate();
-        Ok(pairs
-            .map(|(cotangent, (analytic, estimate))| Pair {
-                place,
-                cotangent,
-                analytic,
-                estimate,
-            })
-            .collect())
+        Ok(pairs.map(|(cotangent, (analytic, estimate))| Pair { place, cotangent, analytic, estimate }).collect())
     }
 
     /// The analytic derivative of every cotangent's combination.
     pub(crate) fn analytic(&mut self, direction: &Direction) -> Result<Vec<f64>, Fault> {
         let mut slopes: Vec<f64> = match &mut self.analytic {
-            Analytic::Reverse { .. } => self
-                .cotangents
-                .iter()
-                .map(|cotangent| direction.dot(&cotangent.gradient[direction.input]))
-                .collect(),
+            Analytic::Reverse { .. } => {
+                self.cotangents.iter().map(|cotangent| direction.dot(&cotangent.gradient[direction.input])).collect()
+            }
             Analytic::Forward { push_forward } => {
                 let tangents = direction.tangents(self.inputs, VECTOR_SCALE);
                 let outputs = push_forward(&self.point, &tangents)?;
@@ -229,10 +192,7 @@ impl<'a> Engine<'a> {
                 if expected != found {
                     return Err(Fault::TangentSize { expected, found });
                 }
-                self.cotangents
-                    .iter()
-                    .map(|cotangent| dot(&cotangent.weights, &outputs) / VECTOR_SCALE)
-                    .collect()
+                self.cotangents.iter().map(|cotangent| dot(&cotangent.weights, &outputs) / VECTOR_SCALE).collect()
             }
         };
         if let Some(change) = &self.change
@@ -247,37 +207,18 @@ impl<'a> Engine<'a> {
     }
 
     fn numeric(&mut self, direction: &Direction) -> Result<Vec<Estimate>, Fault> {
-        let Self {
-            check,
-            inputs,
-            point,
-            outputs,
-            cotangents,
-            function,
-            ..
-        } = self;
+        let Self { check, inputs, point, outputs, cotangents, function, .. } = self;
         let magnitudes: Vec<f64> = cotangents.iter().map(|c| c.magnitude).collect();
         // A tenth of the tolerances, so that the numeric side uses up little of them.
-        let precision = Precision {
-            relative: 0.1 * check.rtol,
-            absolute: 0.1 * check.atol,
-        };
-        differentiate(
-            check.eps * direction.size(inputs),
-            &magnitudes,
-            &precision,
-            |step| {
-                direction.change(inputs, point, step, |point| {
-                    let mut moved = function(point)?;
-                    fit_outputs(outputs, &moved)?;
-                    moved
-                        .iter_mut()
-                        .zip(&*outputs)
-                        .for_each(|(moved, start)| *moved -= start);
-                    Ok(cotangents.iter().map(|c| dot(&c.weights, &moved)).collect())
-                })
-            },
-        )
+        let precision = Precision { relative: 0.1 * check.rtol, absolute: 0.1 * check.atol };
+        differentiate(check.eps * direction.size(inputs), &magnitudes, &precision, |step| {
+            direction.change(inputs, point, step, |point| {
+                let mut moved = function(point)?;
+                fit_outputs(outputs, &moved)?;
+                moved.iter_mut().zip(&*outputs).for_each(|(moved, start)| *moved -= start);
+                Ok(cotangents.iter().map(|c| dot(&c.weights, &moved)).collect())
+            })
+        })
     }
 
     pub(crate) fn inputs(&self) -> &'a [Input] {

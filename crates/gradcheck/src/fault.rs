@@ -22,9 +22,7 @@ pub enum Fault {
     #[error("no inputs were given, so there is nothing to check")]
     NoInputs,
     /// An input's data do not fill its shape.
-    #[error(
-        "input `{input}` has shape {shape:?}, which holds {expected} values, but {found} were given"
-    )]
+    #[error("input `{input}` has shape {shape:?}, which holds {expected} values, but {found} were given")]
     InputSize {
         /// Name of the input.
         input: String,
@@ -84,9 +82,7 @@ pub enum Fault {
         found: usize,
     },
     /// An array from the analytic side does not have the size of its input.
-    #[error(
-        "{what} returned {found} values for input `{input}`, which has shape {shape:?} and {expected} values"
-    )]
+    #[error("{what} returned {found} values for input `{input}`, which has shape {shape:?} and {expected} values")]
     ArraySize {
         /// The closure: `gradient`, `vjp`, ...
         what: &'static str,
@@ -132,9 +128,7 @@ pub enum Error {
         relative: f64,
     },
     /// The closure given to the negative control did not use the [`Check`](crate::Check) it was handed.
-    #[error(
-        "negative control: the closure must run the check that it is given, not one of its own"
-    )]
+    #[error("negative control: the closure must run the check that it is given, not one of its own")]
     ControlUnused,
 }
 

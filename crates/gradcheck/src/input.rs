@@ -27,16 +27,8 @@ pub struct Input {
 
 impl Input {
     /// Names an array of any shape; the check reports a shape that does not fit the data.
-    pub fn new(
-        name: impl Into<String>,
-        shape: impl Into<Vec<usize>>,
-        data: impl Into<Vec<f64>>,
-    ) -> Self {
-        Self {
-            name: name.into(),
-            shape: shape.into(),
-            data: data.into(),
-        }
+    pub fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>, data: impl Into<Vec<f64>>) -> Self {
+        Self { name: name.into(), shape: shape.into(), data: data.into() }
     }
 
     pub(crate) fn place(&self, element: usize) -> Place {
@@ -101,6 +93,12 @@ where
 }
 
 /// Copies a view of any memory layout in logical (row-major) order.
+///
+/// ```
+/// let w = ndarray::array![[1.0, 2.0], [3.0, 4.0]];
+/// let transposed = gradome_gradcheck::Input::from(("w", w.t()));
+/// assert_eq!(transposed.data, [1.0, 3.0, 2.0, 4.0]);
+/// ```
 #[cfg(feature = "ndarray")]
 impl<N: Into<String>, D: ndarray::Dimension> From<(N, ndarray::ArrayView<'_, f64, D>)> for Input {
     fn from((name, view): (N, ndarray::ArrayView<'_, f64, D>)) -> Self {

@@ -163,19 +163,9 @@ impl Check {
             arrays.iter_mut().flatten().for_each(|g| *g *= cotangent[0]);
             arrays
         };
-        let analytic = Analytic::Reverse {
-            what: "gradient",
-            pull_back: &mut gradients,
-        };
+        let analytic = Analytic::Reverse { what: "gradient", pull_back: &mut gradients };
         let value = &mut |x: &[Vec<f64>]| Ok(vec![value(x)]);
-        engine::run(
-            self,
-            "gradient",
-            &collect(inputs),
-            value,
-            &|_| "the value".into(),
-            analytic,
-        )
+        engine::run(self, "gradient", &collect(inputs), value, &|_| "the value".into(), analytic)
     }
 
     /// Checks the vector-Jacobian product (reverse mode) of a function with any number of outputs.
@@ -201,10 +191,7 @@ impl Check {
         mut function: impl FnMut(&[Vec<f64>]) -> Vec<f64>,
         mut vjp: impl FnMut(&[Vec<f64>], &[f64]) -> Vec<Vec<f64>>,
     ) -> Report {
-        let analytic = Analytic::Reverse {
-            what: "vjp",
-            pull_back: &mut vjp,
-        };
+        let analytic = Analytic::Reverse { what: "vjp", pull_back: &mut vjp };
         let function = &mut |x: &[Vec<f64>]| Ok(function(x));
         engine::run(self, "vjp", &collect(inputs), function, &numbered, analytic)
     }
@@ -232,9 +219,7 @@ impl Check {
         mut jvp: impl FnMut(&[Vec<f64>], &[Vec<f64>]) -> Vec<f64>,
     ) -> Report {
         let mut push_forward = |x: &[Vec<f64>], tangents: &[Vec<f64>]| Ok(jvp(x, tangents));
-        let analytic = Analytic::Forward {
-            push_forward: &mut push_forward,
-        };
+        let analytic = Analytic::Forward { push_forward: &mut push_forward };
         let function = &mut |x: &[Vec<f64>]| Ok(function(x));
         engine::run(self, "jvp", &collect(inputs), function, &numbered, analytic)
     }
@@ -274,53 +259,22 @@ impl Check {
             shape::fit_inputs("hessian_vector", &inputs, &arrays)?;
             Ok(arrays.concat())
         };
-        let analytic = Analytic::Forward {
-            push_forward: &mut push_forward,
-        };
+        let analytic = Analytic::Forward { push_forward: &mut push_forward };
         let name = |i| gradient_at(&inputs, i);
         engine::run(self, "second order", &inputs, &mut slopes, &name, analytic)
     }
 
     fn validate(&self) -> Result<(), Fault> {
         let settings = [
-            (
-                "eps",
-                self.eps,
-                self.eps > 1e-8 && self.eps <= 0.1,
-                "above 1e-8 and at most 0.1",
-            ),
-            (
-                "rtol",
-                self.rtol,
-                self.rtol > 0.0 && self.rtol < 1.0,
-                "between 0 and 1",
-            ),
-            (
-                "atol",
-                self.atol,
-                self.atol >= 0.0 && self.atol.is_finite(),
-                "finite and not negative",
-            ),
+            ("eps", self.eps, self.eps > 1e-8 && self.eps <= 0.1, "above 1e-8 and at most 0.1"),
+            ("rtol", self.rtol, self.rtol > 0.0 && self.rtol < 1.0, "between 0 and 1"),
+            ("atol", self.atol, self.atol >= 0.0 && self.atol.is_finite(), "finite and not negative"),
             ("probes", self.probes as f64, self.probes > 0, "at least 1"),
-            (
-                "cotangents",
-                self.cotangents as f64,
-                self.cotangents > 0,
-                "at least 1",
-            ),
-            (
-                "max_kink_share",
-                self.max_kink_share,
-                (0.0..=1.0).contains(&self.max_kink_share),
-                "from 0 to 1",
-            ),
+            ("cotangents", self.cotangents as f64, self.cotangents > 0, "at least 1"),
+            ("max_kink_share", self.max_kink_share, (0.0..=1.0).contains(&self.max_kink_share), "from 0 to 1"),
         ];
         match settings.into_iter().find(|&(_, _, valid, _)| !valid) {
-            Some((setting, value, _, expected)) => Err(Fault::Setting {
-                setting,
-                value,
-                expected,
-            }),
+            Some((setting, value, _, expected)) => Err(Fault::Setting { setting, value, expected }),
             None => Ok(()),
         }
     }

@@ -42,11 +42,7 @@ mod tests {
     fn stream_is_the_published_one() {
         // First outputs for seed 1234567, as printed by the reference C program splitmix64.c.
         let mut random = SplitMix64::new(1_234_567);
-        let expected = [
-            6_457_827_717_110_365_317_u64,
-            3_203_168_211_198_807_973,
-            9_817_491_932_198_370_423,
-        ];
+        let expected = [6_457_827_717_110_365_317_u64, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423];
         assert_eq!([random.next(), random.next(), random.next()], expected);
     }
 }

@@ -107,11 +107,7 @@ impl Report {
     /// # Errors
     /// [`Error::Failed`] with the report, whose text it shows.
     pub fn into_result(self) -> Result<Self, Error> {
-        if self.passed() {
-            Ok(self)
-        } else {
-            Err(Error::Failed(Box::new(self)))
-        }
+        if self.passed() { Ok(self) } else { Err(Error::Failed(Box::new(self))) }
     }
 
     /// Ends a test unless the check passed.
@@ -127,17 +123,13 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = if self.passed() { "passed" } else { "FAILED" };
-        let Self {
-            kind, rtol, atol, ..
-        } = self;
+        let Self { kind, rtol, atol, .. } = self;
         write!(f, "{kind} check {verdict} (rtol {rtol:e}, atol {atol:e})")?;
         if let Some(fault) = &self.fault {
             return write!(f, "\n{fault}");
         }
         write_table(f, &self.inputs)?;
-        self.inputs
-            .iter()
-            .try_for_each(|input| self.explain(f, input))
+        self.inputs.iter().try_for_each(|input| self.explain(f, input))
     }
 }
 
@@ -146,31 +138,18 @@ impl Report {
         let name = &input.name;
         let places = input.checked + input.kinks.len();
         if let (Some(worst), true) = (&input.worst, input.wrong > 0) {
-            let Comparison {
-                place,
-                analytic,
-                numeric,
-                uncertainty,
-                rel_error,
-                ..
-            } = worst;
+            let Comparison { place, analytic, numeric, uncertainty, rel_error, .. } = worst;
             write!(f, "\n{name}{place}: ")?;
             if numeric.is_nan() {
                 write!(f, "the function is not finite near this point at any step")?;
             } else {
-                write!(
-                    f,
-                    "analytic {analytic}, finite differences {numeric} (± {uncertainty:.0e})"
-                )?;
+                write!(f, "analytic {analytic}, finite differences {numeric} (± {uncertainty:.0e})")?;
                 write!(f, ", relative error {rel_error:.2e}")?;
                 if analytic.is_finite() && *numeric != 0.0 {
                     write!(f, ", analytic / numeric = {:.6}", analytic / numeric)?;
                 }
                 if *uncertainty >= 0.5 * worst.abs_error {
-                    write!(
-                        f,
-                        ", which rounding may explain: the function's values are large beside its derivative"
-                    )?;
+                    write!(f, ", which rounding may explain: the function's values are large beside its derivative")?;
                 }
             }
             if let Some(output) = &worst.output {
@@ -180,48 +159,28 @@ impl Report {
         }
         if let Some(first) = input.kinks.first() {
             let kinks = input.kinks.len();
-            write!(
-                f,
-                "\n{name}: {kinks} of {places} places are kinks or jumps, first {name}{first}"
-            )?;
+            write!(f, "\n{name}: {kinks} of {places} places are kinks or jumps, first {name}{first}")?;
             if kinks as f64 > self.max_kink_share * places as f64 {
                 let limit = 100.0 * self.max_kink_share;
-                write!(
-                    f,
-                    "; above the limit of {limit} %: move the inputs off the kinks"
-                )?;
+                write!(f, "; above the limit of {limit} %: move the inputs off the kinks")?;
             }
         }
         if input.tiny > 0 && input.tiny == input.checked {
-            write!(
-                f,
-                "\n{name}: all derivatives are so small that zero would pass: lower atol or scale the function"
-            )?;
+            write!(f, "\n{name}: all derivatives are so small that zero would pass: lower atol or scale the function")?;
         }
         Ok(())
     }
 }
 
-const HEADINGS: [&str; 10] = [
-    "input", "shape", "checked", "kinks", "tiny", "max abs", "max rel", "worst at", "analytic",
-    "numeric",
-];
+const HEADINGS: [&str; 10] =
+    ["input", "shape", "checked", "kinks", "tiny", "max abs", "max rel", "worst at", "analytic", "numeric"];
 
 fn write_table(f: &mut fmt::Formatter<'_>, inputs: &[InputReport]) -> fmt::Result {
-    let rows: Vec<[String; 10]> = std::iter::once(HEADINGS.map(String::from))
-        .chain(inputs.iter().map(cells))
-        .collect();
+    let rows: Vec<[String; 10]> = std::iter::once(HEADINGS.map(String::from)).chain(inputs.iter().map(cells)).collect();
     let widths: Vec<usize> = (0..HEADINGS.len())
-        .map(|column| {
-            rows.iter()
-                .map(|row| row[column].chars().count())
-                .max()
-                .unwrap_or(0)
-        })
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
         .collect();
-    let verdicts = inputs
-        .iter()
-        .map(|input| if input.passed { "ok" } else { "WRONG" });
+    let verdicts = inputs.iter().map(|input| if input.passed { "ok" } else { "WRONG" });
     for (row, verdict) in rows.iter().zip(std::iter::once("").chain(verdicts)) {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {

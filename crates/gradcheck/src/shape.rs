@@ -11,56 +11,30 @@ pub(crate) fn valid(inputs: &[Input]) -> Result<(), Fault> {
         return Err(Fault::NoInputs);
     }
     for input in inputs {
-        let expected = input
-            .shape
-            .iter()
-            .fold(1_usize, |product, &size| product.saturating_mul(size));
+        let expected = input.shape.iter().fold(1_usize, |product, &size| product.saturating_mul(size));
         let found = input.data.len();
         if expected != found {
             let (input, shape) = (input.name.clone(), input.shape.clone());
-            return Err(Fault::InputSize {
-                input,
-                shape,
-                expected,
-                found,
-            });
+            return Err(Fault::InputSize { input, shape, expected, found });
         }
         if let Some(element) = input.data.iter().position(|x| !x.is_finite()) {
             let (place, value) = (input.place(element), input.data[element]);
-            return Err(Fault::InputNotFinite {
-                input: input.name.clone(),
-                place,
-                value,
-            });
+            return Err(Fault::InputNotFinite { input: input.name.clone(), place, value });
         }
     }
     Ok(())
 }
 
 /// Arrays from the analytic side must have the sizes of the inputs.
-pub(crate) fn fit_inputs(
-    what: &'static str,
-    inputs: &[Input],
-    arrays: &[Vec<f64>],
-) -> Result<(), Fault> {
+pub(crate) fn fit_inputs(what: &'static str, inputs: &[Input], arrays: &[Vec<f64>]) -> Result<(), Fault> {
     if arrays.len() != inputs.len() {
-        return Err(Fault::ArrayCount {
-            what,
-            expected: inputs.len(),
-            found: arrays.len(),
-        });
+        return Err(Fault::ArrayCount { what, expected: inputs.len(), found: arrays.len() });
     }
     for (input, array) in inputs.iter().zip(arrays) {
         let (expected, found) = (input.data.len(), array.len());
         if expected != found {
             let (input, shape) = (input.name.clone(), input.shape.clone());
-            return Err(Fault::ArraySize {
-                what,
-                input,
-                shape,
-                expected,
-                found,
-            });
+            return Err(Fault::ArraySize { what, input, shape, expected, found });
         }
     }
     Ok(())
@@ -68,33 +42,18 @@ pub(crate) fn fit_inputs(
 
 pub(crate) fn fit_outputs(at_point: &[f64], nearby: &[f64]) -> Result<(), Fault> {
     let (expected, found) = (at_point.len(), nearby.len());
-    if expected == found {
-        Ok(())
-    } else {
-        Err(Fault::OutputSize { expected, found })
-    }
+    if expected == found { Ok(()) } else { Err(Fault::OutputSize { expected, found }) }
 }
 
 /// The function must be finite at the point and give the same values again.
-pub(crate) fn reproducible(
-    outputs: &[f64],
-    again: &[f64],
-    name: &dyn Fn(usize) -> String,
-) -> Result<(), Fault> {
+pub(crate) fn reproducible(outputs: &[f64], again: &[f64], name: &dyn Fn(usize) -> String) -> Result<(), Fault> {
     fit_outputs(outputs, again)?;
     for (i, (&first, &second)) in outputs.iter().zip(again).enumerate() {
         if !first.is_finite() {
-            return Err(Fault::ValueNotFinite {
-                output: name(i),
-                value: first,
-            });
+            return Err(Fault::ValueNotFinite { output: name(i), value: first });
         }
         if !second.is_finite() || (first - second).abs() > REPRODUCIBLE * first.abs().max(1.0) {
-            return Err(Fault::NotDeterministic {
-                output: name(i),
-                first,
-                second,
-            });
+            return Err(Fault::NotDeterministic { output: name(i), first, second });
         }
     }
     Ok(())

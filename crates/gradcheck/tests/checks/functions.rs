@@ -5,16 +5,12 @@ use gradome_gradcheck::Input;
 /// Numbers without pattern in [-1, 1): the fractional parts of multiples of the golden ratio.
 pub fn scattered(len: usize) -> Vec<f64> {
     let golden = 0.5 * (1.0 + 5_f64.sqrt());
-    (1..=len)
-        .map(|i| 2.0 * (i as f64 * golden).fract() - 1.0)
-        .collect()
+    (1..=len).map(|i| 2.0 * (i as f64 * golden).fract() - 1.0).collect()
 }
 
 /// f = sum of (1 - x_i)^2 + 100 (x_{i+1} - x_i^2)^2.
 pub fn rosenbrock(x: &[f64]) -> f64 {
-    x.windows(2)
-        .map(|w| (1.0 - w[0]).powi(2) + 100.0 * (w[1] - w[0] * w[0]).powi(2))
-        .sum()
+    x.windows(2).map(|w| (1.0 - w[0]).powi(2) + 100.0 * (w[1] - w[0] * w[0]).powi(2)).sum()
 }
 
 pub fn rosenbrock_gradient(x: &[f64]) -> Vec<f64> {
@@ -76,8 +72,5 @@ fn indices() -> impl Iterator<Item = (usize, usize, usize)> {
 
 pub fn factors() -> [Input; 2] {
     let values = scattered(18);
-    [
-        Input::new("a", [2, 3], &values[..6]),
-        Input::new("b", [3, 4], &values[6..]),
-    ]
+    [Input::new("a", [2, 3], &values[..6]), Input::new("b", [3, 4], &values[6..])]
 }

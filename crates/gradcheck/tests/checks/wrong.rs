@@ -8,29 +8,11 @@ use gradome_gradcheck::{Check, Error, Input, Place, Report};
 fn assert_names(report: &Report, input: &str, index: &[usize], analytic: f64, numeric: f64) {
     assert!(!report.passed(), "{report}");
     let (found, worst) = report.worst().unwrap();
-    assert_eq!(
-        (found.name.as_str(), &worst.place),
-        (input, &Place::Element(index.into())),
-        "{report}"
-    );
-    assert!(
-        (worst.analytic - analytic).abs() <= 1e-9 * analytic.abs(),
-        "{report}"
-    );
-    assert!(
-        (worst.numeric - numeric).abs() <= 1e-7 * numeric.abs(),
-        "{report}"
-    );
+    assert_eq!((found.name.as_str(), &worst.place), (input, &Place::Element(index.into())), "{report}");
+    assert!((worst.analytic - analytic).abs() <= 1e-9 * analytic.abs(), "{report}");
+    assert!((worst.numeric - numeric).abs() <= 1e-7 * numeric.abs(), "{report}");
     let name = format!("{input}{}", worst.place);
-    assert!(
-        report
-            .to_string()
-            .lines()
-            .last()
-            .unwrap()
-            .starts_with(&name),
-        "{report}"
-    );
+    assert!(report.to_string().lines().last().unwrap().starts_with(&name), "{report}");
 }
 
 fn squares(gradient: impl Fn(usize, f64) -> f64) -> Report {
@@ -38,14 +20,7 @@ fn squares(gradient: impl Fn(usize, f64) -> f64) -> Report {
     Check::new().gradient(
         x,
         |v| v[0].iter().map(|x| x * x).sum(),
-        |v| {
-            vec![
-                v[0].iter()
-                    .enumerate()
-                    .map(|(i, &x)| gradient(i, x))
-                    .collect(),
-            ]
-        },
+        |v| vec![v[0].iter().enumerate().map(|(i, &x)| gradient(i, x)).collect()],
     )
 }
 
@@ -68,10 +43,7 @@ fn a_missing_factor_is_caught_everywhere() {
     let report = squares(|_, x| x);
     assert_eq!(report.inputs[0].wrong, 4);
     assert!((report.max_rel_error() - 0.5).abs() < 1e-9);
-    assert!(
-        report.to_string().contains("analytic / numeric = 0.5"),
-        "{report}"
-    );
+    assert!(report.to_string().contains("analytic / numeric = 0.5"), "{report}");
 }
 
 #[test]
@@ -97,12 +69,7 @@ fn a_transposed_gradient_is_caught() {
     let w = Input::new("w", [2, 2], [0.1, 0.2, 0.3, 0.4]);
     let report = Check::new().gradient(
         [w],
-        |v| {
-            v[0].iter()
-                .zip([1.0, 5.0, 2.0, 4.0])
-                .map(|(w, c)| w * c)
-                .sum()
-        },
+        |v| v[0].iter().zip([1.0, 5.0, 2.0, 4.0]).map(|(w, c)| w * c).sum(),
         |_| vec![vec![1.0, 2.0, 5.0, 4.0]],
     );
     assert_eq!(report.inputs[0].wrong, 2);
@@ -123,44 +90,25 @@ fn the_wrong_factor_of_a_matmul_is_named_with_its_output() {
     let a = scattered(6);
     // b[1, 2] reaches output [0, 2], the third, through a[0, 1].
     assert_names(&report, "b", &[1, 2], a[1] + 0.25, a[1]);
-    assert_eq!(
-        report.worst().unwrap().1.output.as_deref(),
-        Some("output[2]")
-    );
+    assert_eq!(report.worst().unwrap().1.output.as_deref(), Some("output[2]"));
     assert!(report.inputs[0].passed && !report.inputs[1].passed);
 }
 
 #[test]
 fn a_vjp_that_ignores_its_cotangent_is_caught() {
-    let report = Check::new().vjp(
-        [("x", 3.0)],
-        |v| vec![v[0][0] * v[0][0]],
-        |v, _| vec![vec![2.0 * v[0][0]]],
-    );
+    let report = Check::new().vjp([("x", 3.0)], |v| vec![v[0][0] * v[0][0]], |v, _| vec![vec![2.0 * v[0][0]]]);
     assert!(!report.passed());
 }
 
 #[test]
 fn a_softmax_without_its_cross_terms_is_caught_in_every_mode() {
     let x = [("x", [0.2, -1.0, 3.0])];
-    let diagonal = |x: &[f64], c: &[f64]| -> Vec<f64> {
-        softmax(x)
-            .iter()
-            .zip(c)
-            .map(|(y, c)| y * (1.0 - y) * c)
-            .collect()
-    };
-    for check in [
-        Check::new(),
-        Check::new().cotangents(1),
-        Check::new().fast(),
-    ] {
+    let diagonal =
+        |x: &[f64], c: &[f64]| -> Vec<f64> { softmax(x).iter().zip(c).map(|(y, c)| y * (1.0 - y) * c).collect() };
+    for check in [Check::new(), Check::new().cotangents(1), Check::new().fast()] {
         let reverse = check.vjp(x, |v| softmax(&v[0]), |v, c| vec![diagonal(&v[0], c)]);
         let forward = check.jvp(x, |v| softmax(&v[0]), |v, t| diagonal(&v[0], &t[0]));
-        assert!(
-            !reverse.passed() && !forward.passed(),
-            "{reverse}\n{forward}"
-        );
+        assert!(!reverse.passed() && !forward.passed(), "{reverse}\n{forward}");
     }
 }
 
@@ -172,10 +120,7 @@ fn a_hessian_without_its_cross_terms_is_caught_and_named() {
         |v, t| vec![vec![2.0 * v[1][0] * t[0][0]], vec![2.0 * v[0][0] * t[0][0]]],
     );
     assert_names(&report, "b", &[], 0.0, 3.0);
-    assert_eq!(
-        report.worst().unwrap().1.output.as_deref(),
-        Some("the gradient at a")
-    );
+    assert_eq!(report.worst().unwrap().1.output.as_deref(), Some("the gradient at a"));
 }
 
 #[test]
@@ -194,20 +139,8 @@ fn one_wrong_element_of_a_large_input_is_found_by_bisection() {
     };
     let exact = x.data[4321].exp();
     run(Check::new(), 1.0).assert_passed();
-    assert_names(
-        &run(Check::new(), 1.05),
-        "x",
-        &[43, 21],
-        1.05 * exact,
-        exact,
-    );
-    assert_names(
-        &run(Check::new().seed(7), -1.0),
-        "x",
-        &[43, 21],
-        -exact,
-        exact,
-    );
+    assert_names(&run(Check::new(), 1.05), "x", &[43, 21], 1.05 * exact, exact);
+    assert_names(&run(Check::new().seed(7), -1.0), "x", &[43, 21], -exact, exact);
 }
 
 #[test]
@@ -230,10 +163,7 @@ fn the_error_and_its_debug_form_are_the_report() {
     let report = squares(|_, x| x);
     let text = report.to_string();
     let error = report.into_result().unwrap_err();
-    assert_eq!(
-        (error.to_string(), format!("{error:?}")),
-        (text.clone(), text)
-    );
+    assert_eq!((error.to_string(), format!("{error:?}")), (text.clone(), text));
     assert!(matches!(error, Error::Failed(report) if !report.passed()));
 }
 
@@ -245,26 +175,13 @@ fn assert_passed_panics_with_the_element() {
 
 #[test]
 fn the_control_tells_when_atol_hides_every_error() {
-    let tiny = |check: &Check| {
-        check.gradient(
-            [("x", 1.0)],
-            |v| 1e-12 * v[0][0].powi(2),
-            |v| vec![vec![2e-12 * v[0][0]]],
-        )
-    };
+    let tiny =
+        |check: &Check| check.gradient([("x", 1.0)], |v| 1e-12 * v[0][0].powi(2), |v| vec![vec![2e-12 * v[0][0]]]);
     let error = Check::new().negative_control(tiny).unwrap_err();
-    assert!(
-        matches!(&error, Error::Uncaught { input, .. } if input == "x"),
-        "{error}"
-    );
+    assert!(matches!(&error, Error::Uncaught { input, .. } if input == "x"), "{error}");
     let report = tiny(&Check::new());
     assert_eq!((report.passed(), report.inputs[0].tiny), (true, 1));
-    assert!(
-        report
-            .to_string()
-            .ends_with("zero would pass: lower atol or scale the function"),
-        "{report}"
-    );
+    assert!(report.to_string().ends_with("zero would pass: lower atol or scale the function"), "{report}");
     let visible = Check::new().atol(1e-20).negative_control(tiny).unwrap();
     assert!(visible.max_rel_error() < 1e-9, "{visible}");
 }
@@ -272,13 +189,7 @@ fn the_control_tells_when_atol_hides_every_error() {
 #[test]
 fn the_control_wants_a_check_that_passes_first_and_its_own_check() {
     let wrong = |check: &Check| check.gradient([("x", 1.0)], |v| v[0][0], |_| vec![vec![2.0]]);
-    assert!(matches!(
-        Check::new().negative_control(wrong),
-        Err(Error::Failed(_))
-    ));
+    assert!(matches!(Check::new().negative_control(wrong), Err(Error::Failed(_))));
     let other = |_: &Check| Check::new().gradient([("x", 1.0)], |v| v[0][0], |_| vec![vec![1.0]]);
-    assert!(matches!(
-        Check::new().negative_control(other),
-        Err(Error::ControlUnused)
-    ));
+    assert!(matches!(Check::new().negative_control(other), Err(Error::ControlUnused)));
 }
