@@ -32,6 +32,8 @@ const LEAST_LEARNING_RATE: f32 = 50.0;
 const WIDTH_STEPS: usize = 100;
 /// Relative error of the perplexity at which the bisection stops.
 const WIDTH_TOLERANCE: f64 = 1e-5;
+/// Pairs that are weighed at once.
+const LANES: usize = 8;
 /// Below this many cells there is no neighbourhood to keep: the principal components are drawn.
 const FEWEST_CELLS: usize = 4;
 
@@ -342,25 +344,25 @@ impl Map {
             pull[0] += strength * dx;
             pull[1] += strength * dy;
         }
-        // eight lanes, added up in an order that the number of cells alone decides
-        const LANES: usize = 8;
+        // lanes are added up in an order that the number of cells alone decides
+        let (x_blocks, x_rest) = self.x.as_chunks::<LANES>();
+        let (y_blocks, y_rest) = self.y.as_chunks::<LANES>();
         let (mut weights, mut push_x, mut push_y) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
-        let (x_blocks, y_blocks) = (self.x.chunks_exact(LANES), self.y.chunks_exact(LANES));
-        let rest = x_blocks.remainder().iter().zip(y_blocks.remainder());
-        let mut weigh = |lane: usize, other_x: f32, other_y: f32| {
+        for (xs, ys) in x_blocks.iter().zip(y_blocks) {
+            for lane in 0..LANES {
+                let (dx, dy) = (x - xs[lane], y - ys[lane]);
+                let weight = 1.0 / (1.0 + dx * dx + dy * dy);
+                weights[lane] += weight;
+                push_x[lane] += weight * weight * dx;
+                push_y[lane] += weight * weight * dy;
+            }
+        }
+        for (lane, (other_x, other_y)) in x_rest.iter().zip(y_rest).enumerate() {
             let (dx, dy) = (x - other_x, y - other_y);
             let weight = 1.0 / (1.0 + dx * dx + dy * dy);
             weights[lane] += weight;
             push_x[lane] += weight * weight * dx;
             push_y[lane] += weight * weight * dy;
-        };
-        for (xs, ys) in x_blocks.zip(y_blocks) {
-            for lane in 0..LANES {
-                weigh(lane, xs[lane], ys[lane]);
-            }
-        }
-        for (lane, (&other_x, &other_y)) in rest.enumerate() {
-            weigh(lane, other_x, other_y);
         }
         Forces {
             pull,
