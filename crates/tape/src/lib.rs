@@ -1,1 +1,61 @@
-//! Placeholder.
+//! Reverse-mode automatic differentiation for CPUs: a tape, fused elementwise kernels, and one list of checked ops.
+//!
+//! A [`Tape`] records; [`Var`] handles are copied freely, so models read like formulas; [`Var::backward`] walks the
+//! record once and returns [`Gradients`]. Training runs in f32, checks run in f64, from one source.
+//!
+//! ```
+//! use gradome_tape::{Tape, Tensor};
+//!
+//! let mut tape = Tape::<f32>::new();
+//! let mut w = Tensor::new([2, 1], &[0.0, 0.0]);
+//! let x = Tensor::new([3, 2], &[1.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+//! let target = Tensor::new([3, 1], &[2.0, -1.0, 1.0]);
+//! for _ in 0..200 {
+//!     let gradients = {
+//!         let prediction = tape.constant(&x).matmul(tape.parameter(0, &w));
+//!         (prediction - tape.constant(&target)).square().mean().backward()
+//!     };
+//!     tape.reset();
+//!     let step = gradients.get(0).expect("the loss depends on w");
+//!     w.data_mut().iter_mut().zip(step.data()).for_each(|(w, g)| *w -= 0.5 * g);
+//! }
+//! assert!((w.at(&[0, 0]) - 2.0).abs() < 1e-3 && (w.at(&[1, 0]) + 1.0).abs() < 1e-3);
+//! ```
+//!
+//! Results are the same bits at any number of threads, on one kind of CPU. `GRADOME_SIMD=portable|avx2|avx512` lowers
+//! the instruction set.
+
+mod backward;
+pub mod check;
+mod elementwise;
+mod float;
+mod fuse;
+mod kernels;
+mod lane;
+mod op;
+mod ops;
+mod registry;
+mod shape;
+pub mod special;
+mod tape;
+mod tensor;
+mod var;
+
+pub use backward::Gradients;
+pub use float::Float;
+pub use kernels::{SimdLevel, simd_level};
+pub use lane::{Dual, Fused, Lane};
+pub use op::{Array, At, Draw, Grads, Op, Sample, Samples, Saved, Shapes};
+pub use registry::{Gradient, Row};
+pub use shape::{MAX_RANK, Shape};
+pub use tape::Tape;
+pub use tensor::Tensor;
+pub use var::{Keep, Var};
+
+registry::registry! {
+    tables: arithmetic, activation;
+    ops: matmul::MatMul, linear::Linear, softmax::Softmax, softmax::LogSoftmax, softmax::LogSumExp,
+        layer_norm::LayerNorm, batch_norm::BatchNorm, reduce::SumAxis, reduce::MaxAxis,
+        layout::Permute, layout::Narrow, layout::Concat, layout::BroadcastTo, gather::Gather,
+        counts::NegativeBinomial, counts::Poisson,
+}

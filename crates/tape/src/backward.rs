@@ -1,0 +1,234 @@
+//! The reverse walk over a tape.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::float::Float;
+use crate::fuse::Group;
+use crate::kernels::buffer::{Buffer, Pool};
+use crate::kernels::reduce::add_summed_to;
+use crate::kernels::sweep::{self, OperandGrad, RootGrad, add_assign};
+use crate::op::{Array, At, Grads, Slot};
+use crate::shape::Shape;
+use crate::tape::{Kind, Nodes};
+use crate::tensor::Tensor;
+use crate::var::Var;
+
+/// The gradients of one backward pass, which outlive the tape's reset.
+///
+/// A parameter's gradient is found by its key, a variable's by its handle; both are absent where the result does not
+/// depend on it.
+pub struct Gradients<T: Float> {
+    by_key: HashMap<usize, Tensor<T>>,
+    by_id: HashMap<u32, Tensor<T>>,
+}
+
+impl<T: Float> Gradients<T> {
+    /// The gradient of a parameter, summed over all its uses.
+    pub fn get(&self, key: usize) -> Option<&Tensor<T>> {
+        self.by_key.get(&key)
+    }
+
+    /// The gradient of a variable of the tape.
+    pub fn of(&self, var: Var<'_, T>) -> Option<&Tensor<T>> {
+        self.by_id.get(&var.id)
+    }
+
+    /// The gradient of a parameter, to change (clipping, averaging over processes).
+    pub fn get_mut(&mut self, key: usize) -> Option<&mut Tensor<T>> {
+        self.by_key.get_mut(&key)
+    }
+
+    /// The keys of all parameters that have a gradient, ascending.
+    pub fn keys(&self) -> Vec<usize> {
+        let mut keys: Vec<usize> = self.by_key.keys().copied().collect();
+        keys.sort_unstable();
+        keys
+    }
+}
+
+impl<'t, T: Float> Var<'t, T> {
+    /// The gradient of this number with respect to every parameter and variable it depends on.
+    ///
+    /// # Panics
+    /// When it has not exactly one element.
+    pub fn backward(self) -> Gradients<T> {
+        let shape = self.shape();
+        assert_eq!(shape.len(), 1, "backward: shape {shape} is not one number; use backward_with");
+        self.backward_with(&Tensor::full(shape, T::ONE))
+    }
+
+    /// The vector-Jacobian product: the gradient of the inner product of this value with `cotangent`.
+    ///
+    /// # Panics
+    /// When the shapes differ.
+    pub fn backward_with(self, cotangent: &Tensor<T>) -> Gradients<T> {
+        assert_eq!(self.shape(), cotangent.shape(), "backward: the cotangent's shape differs from the value's");
+        let mut nodes = self.tape.nodes.borrow_mut();
+        nodes.materialise(self.id, &self.tape.pool);
+        let mut seed = self.tape.pool.take(cotangent.shape().len());
+        seed.copy_from_slice(cotangent.data());
+        nodes.walk_back(self.id, seed, &self.tape.pool)
+    }
+}
+
+impl<T: Float> Nodes<T> {
+    fn walk_back(&self, root: u32, seed: Buffer<T>, pool: &Pool<T>) -> Gradients<T> {
+        let mut grads: Vec<Option<Buffer<T>>> = Vec::new();
+        grads.resize_with(root as usize + 1, || None);
+        let mut found = Gradients { by_key: HashMap::new(), by_id: HashMap::new() };
+        // further outputs of an op may come after the root
+        if let Kind::Op { outputs, .. } = &self.list[root as usize].kind {
+            grads.resize_with(root as usize + outputs, || None);
+        }
+        grads[root as usize] = Some(seed);
+        for id in (0..=root).rev() {
+            let node = &self.list[id as usize];
+            // a further output keeps its gradient for its op, which comes later in the walk
+            if !node.needs_grad || matches!(node.kind, Kind::Output) {
+                continue;
+            }
+            if let Kind::Op { op, saved, outputs } = &node.kind {
+                let range = id as usize..id as usize + outputs;
+                let own: SmallVec<[Option<Buffer<T>>; 2]> = range.clone().map(|o| grads[o].take()).collect();
+                if own.iter().all(Option::is_none) {
+                    continue;
+                }
+                let own: SmallVec<[Option<&[T]>; 2]> = own.iter().map(|g| g.as_deref()).collect();
+                let x: SmallVec<[Array<'_, T>; 4]> = node.inputs.iter().map(|&i| self.array(i)).collect();
+                let y: SmallVec<[Array<'_, T>; 2]> = range.map(|o| self.array(o as u32)).collect();
+                let mut slots: SmallVec<[Option<Slot<T>>; 4]> =
+                    node.inputs.iter().map(|&i| self.slot(i, &mut grads, pool)).collect();
+                op.backward(&At { x: &x, y: &y, saved, grads: &own, pool }, &mut Grads { slots: &mut slots });
+                for (&input, slot) in node.inputs.iter().zip(slots) {
+                    if let Some(slot) = slot
+                        && !slot.fresh
+                    {
+                        put_back(&mut grads[input as usize], slot.data);
+                    }
+                }
+                continue;
+            }
+            let Some(grad) = grads[id as usize].take() else { continue };
+            match &node.kind {
+                Kind::Leaf { key } => {
+                    let grad = Tensor::from_shared(node.shape, Arc::new(grad));
+                    match key {
+                        Some(key) => match found.by_key.remove(key) {
+                            // the same parameter was put on the tape more than once
+                            Some(mut earlier) => {
+                                add_assign(earlier.data_mut(), grad.data());
+                                found.by_key.insert(*key, earlier);
+                            }
+                            None => {
+                                found.by_key.insert(*key, grad);
+                            }
+                        },
+                        None => {
+                            found.by_id.insert(id, grad);
+                        }
+                    }
+                }
+                Kind::Elementwise { group, .. } => {
+                    let group = group.as_ref().expect("a node whose gradient is wanted was computed");
+                    self.group_back(group, &RootGrad::Full(&grad), &mut grads, pool);
+                }
+                Kind::Sum { group: Some(group) } => {
+                    self.group_back(group, &RootGrad::Same(grad[0]), &mut grads, pool);
+                }
+                Kind::Sum { group: None } => {
+                    let input = node.inputs[0];
+                    if let Some(mut slot) = self.slot(input, &mut grads, pool) {
+                        if slot.fresh {
+                            slot.data.fill(grad[0]);
+                        } else {
+                            slot.data.iter_mut().for_each(|g| *g += grad[0]);
+                        }
+                        put_back(&mut grads[input as usize], slot.data);
+                    }
+                }
+                Kind::Reshape => put_back(&mut grads[node.inputs[0] as usize], grad),
+                Kind::Op { .. } | Kind::Output => {}
+            }
+        }
+        found
+    }
+
+    /// Takes the gradient of a node to add to it; a node that is taken twice gets a second array.
+    fn slot(&self, id: u32, grads: &mut [Option<Buffer<T>>], pool: &Pool<T>) -> Option<Slot<T>> {
+        let node = &self.list[id as usize];
+        if !node.needs_grad {
+            return None;
+        }
+        Some(match grads[id as usize].take() {
+            Some(data) => Slot { data, fresh: false },
+            None => Slot { data: pool.take(node.shape.len()), fresh: true },
+        })
+    }
+
+    fn group_back(&self, group: &Group<T>, root: &RootGrad<'_, T>, grads: &mut [Option<Buffer<T>>], pool: &Pool<T>) {
+        enum Target<T: Float> {
+            Unwanted,
+            /// Of the group's shape.
+            Direct(Slot<T>),
+            /// Of a smaller shape: filled at the group's shape, then summed.
+            Broadcast(Buffer<T>),
+            Scalar(T),
+        }
+        let mut targets: SmallVec<[Target<T>; 8]> = group
+            .inputs
+            .iter()
+            .map(|&i| {
+                let node = &self.list[i as usize];
+                if !node.needs_grad {
+                    Target::Unwanted
+                } else if node.shape.len() == group.shape.len() {
+                    self.slot(i, grads, pool).map_or(Target::Unwanted, Target::Direct)
+                } else if node.shape.len() == 1 {
+                    Target::Scalar(T::ZERO)
+                } else {
+                    Target::Broadcast(pool.take(group.shape.len()))
+                }
+            })
+            .collect();
+        let mut wanted: SmallVec<[OperandGrad<'_, T>; 8]> = targets
+            .iter_mut()
+            .map(|target| match target {
+                Target::Unwanted => OperandGrad::Unwanted,
+                Target::Direct(slot) => OperandGrad::Full { grad: &mut slot.data, fresh: slot.fresh },
+                Target::Broadcast(full) => OperandGrad::Full { grad: full, fresh: true },
+                Target::Scalar(sum) => OperandGrad::Scalar(sum),
+            })
+            .collect();
+        sweep::backward(&group.steps, &self.operands(group), group.shape.len(), root, &mut wanted, pool);
+        drop(wanted);
+        for (&input, target) in group.inputs.iter().zip(targets) {
+            let own: Shape = self.list[input as usize].shape;
+            let place = &mut grads[input as usize];
+            match target {
+                Target::Unwanted => {}
+                Target::Direct(slot) => put_back(place, slot.data),
+                Target::Broadcast(full) => {
+                    let mut summed = pool.take_zeroed(own.len());
+                    add_summed_to(&full, &group.shape, &mut summed, &own, pool);
+                    put_back(place, summed);
+                }
+                Target::Scalar(sum) => {
+                    let mut one = pool.take(1);
+                    one[0] = sum;
+                    put_back(place, one);
+                }
+            }
+        }
+    }
+}
+
+/// Adds a gradient to what a node has already.
+fn put_back<T: Float>(place: &mut Option<Buffer<T>>, grad: Buffer<T>) {
+    match place {
+        Some(sum) => add_assign(sum, &grad),
+        None => *place = Some(grad),
+    }
+}

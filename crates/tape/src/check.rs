@@ -1,0 +1,249 @@
+//! Checks of ops: gradients against finite differences, single against double precision.
+//!
+//! They are part of the library, so that a program can run them where it is installed.
+
+use gradome_gradcheck::{Check, Input, Report};
+
+use crate::elementwise::{ElementwiseRow, MAX_OPERANDS};
+use crate::float::Float;
+use crate::op::{Draw, Op, Samples};
+use crate::shape::Shape;
+use crate::tape::Tape;
+use crate::tensor::Tensor;
+use crate::var::Var;
+
+/// The largest relative error that a gradient in f64 may have.
+const GRADIENT_TOLERANCE: f64 = 1e-6;
+/// The largest error of an elementwise op in f32, in units of f32's spacing at max(1, |y|).
+const ULP_TOLERANCE: f64 = 16.0;
+/// The largest error of a coarse op in f32, relative to its largest output.
+const SINGLE_TOLERANCE: f64 = 2e-5;
+/// The largest difference between a formula's slope and its dual-number derivative.
+const DUAL_TOLERANCE: f64 = 1e-9;
+
+/// What came out of checking one op, layer or operator.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What was checked.
+    pub name: &'static str,
+    /// The largest relative error of a gradient element.
+    pub max_rel_error: f64,
+    /// Why it failed; nothing when it passed.
+    pub failure: Option<String>,
+}
+
+impl Outcome {
+    /// An outcome to which results are added with [`Outcome::add`] and [`Outcome::require`].
+    pub fn new(name: &'static str) -> Self {
+        Self { name, max_rel_error: 0.0, failure: None }
+    }
+
+    /// Whether nothing was wrong.
+    pub fn passed(&self) -> bool {
+        self.failure.is_none()
+    }
+
+    /// Takes in a gradient report; `case` says what it was about.
+    pub fn add(&mut self, case: &str, report: &Report) {
+        let error = report.max_rel_error();
+        // NaN must not be lost in a maximum
+        if !(error <= self.max_rel_error) {
+            self.max_rel_error = error;
+        }
+        if !report.passed() {
+            self.require(false, || format!("{case}:\n{report}"));
+        }
+    }
+
+    /// Takes in any other condition; the first failure is kept.
+    pub fn require(&mut self, holds: bool, failure: impl FnOnce() -> String) {
+        if !holds && self.failure.is_none() {
+            self.failure = Some(failure());
+        }
+    }
+}
+
+/// The check that ops are held to.
+pub fn gradient_check() -> Check {
+    Check::new().rtol(GRADIENT_TOLERANCE)
+}
+
+/// Numbers spread evenly over (0, 1): multiples of the golden ratio, without their integer part.
+fn spread(index: usize) -> f64 {
+    (0.5 + index as f64 * 0.618_033_988_749_894_9).fract()
+}
+
+fn draw(shape: &Shape, draw: &Draw, salt: usize) -> Tensor<f64> {
+    let at = |i: usize| spread(1 + salt * 1009 + i);
+    Tensor::from_fn(*shape, |i| match draw {
+        Draw::Real(range) => range.start + (range.end - range.start) * at(i),
+        Draw::Counts(max) => (f64::from(*max + 1) * at(i)).floor(),
+    })
+}
+
+/// Checks a function of variables on a tape: its vector-Jacobian product against finite differences.
+///
+/// `f` gets the tape, and a variable for each of `inputs`; it may be called many times.
+pub fn check_function(
+    check: &Check,
+    inputs: &[(String, Tensor<f64>)],
+    f: impl for<'t> Fn(&'t Tape<f64>, &[Var<'t, f64>]) -> Var<'t, f64>,
+) -> Report {
+    let named: Vec<Input> =
+        inputs.iter().map(|(name, value)| Input::new(name.as_str(), value.shape().to_vec(), value.data())).collect();
+    let tensors = |values: &[Vec<f64>]| -> Vec<Tensor<f64>> {
+        inputs.iter().zip(values).map(|((_, like), values)| Tensor::new(like.shape(), values)).collect()
+    };
+    check.vjp(
+        named,
+        |values| {
+            let tape = Tape::new();
+            let vars: Vec<_> = tensors(values).iter().map(|t| tape.variable(t)).collect();
+            f(&tape, &vars).value().to_f64()
+        },
+        |values, cotangent| {
+            let tape = Tape::new();
+            let vars: Vec<_> = tensors(values).iter().map(|t| tape.variable(t)).collect();
+            let y = f(&tape, &vars);
+            let gradients = y.backward_with(&Tensor::new(y.shape(), cotangent));
+            let zeros = |len| vec![0.0; len];
+            vars.iter()
+                .map(|v| gradients.of(*v).map_or_else(|| zeros(v.shape().len()), |g| g.to_f64()))
+                .collect()
+        },
+    )
+}
+
+/// Checks an op, the library's or a user's own, at the given operands (all of which have a gradient).
+pub fn check_op<O: Op<f64>>(check: &Check, op: impl Fn() -> O, inputs: &[(String, Tensor<f64>)]) -> Report {
+    check_function(check, inputs, |tape, vars| joined(tape, &tape.custom(op(), vars)))
+}
+
+/// All outputs of an op side by side.
+fn joined<'t, T: Float>(tape: &'t Tape<T>, outputs: &[Var<'t, T>]) -> Var<'t, T> {
+    let flat: Vec<_> = outputs.iter().map(|y| y.reshape(y.shape().len())).collect();
+    tape.concat(&flat, 0)
+}
+
+pub(crate) fn check_samples<O: Op<f32> + Op<f64> + Samples>() -> Outcome {
+    let mut outcome = Outcome::new(O::NAME);
+    for (case, sample) in O::samples().into_iter().enumerate() {
+        let values: Vec<Tensor<f64>> =
+            sample.inputs.iter().enumerate().map(|(i, (shape, how))| draw(shape, how, i)).collect();
+        let smooth = |i: &usize| matches!(sample.inputs[*i].1, Draw::Real(_));
+        let differentiable: Vec<usize> = (0..values.len()).filter(smooth).collect();
+        let inputs: Vec<(String, Tensor<f64>)> =
+            differentiable.iter().map(|&i| (format!("operand {i}"), values[i].clone())).collect();
+        let op = || O::samples().swap_remove(case).op;
+        let report = check_function(&gradient_check(), &inputs, |tape, vars| {
+            let mut operands: Vec<_> = values.iter().map(|v| tape.constant(v)).collect();
+            for (&i, var) in differentiable.iter().zip(vars) {
+                operands[i] = *var;
+            }
+            joined(tape, &tape.custom(op(), &operands))
+        });
+        let shapes: Vec<String> = values.iter().map(|v| v.shape().to_string()).collect();
+        let case_name = shapes.join(" x ");
+        outcome.add(&case_name, &report);
+
+        let double = evaluate::<f64, O>(op(), &values);
+        let single = evaluate::<f32, O>(op(), &values.iter().map(Tensor::cast).collect::<Vec<_>>());
+        let largest = double.iter().fold(1.0, |a: f64, b| a.max(b.abs()));
+        for (s, d) in single.iter().zip(&double) {
+            outcome.require((s - d).abs() <= SINGLE_TOLERANCE * largest, || {
+                format!("{case_name}: f32 gives {s}, f64 {d}; the largest output is {largest}")
+            });
+        }
+    }
+    outcome
+}
+
+fn evaluate<T: Float, O: Op<T>>(op: O, values: &[Tensor<T>]) -> Vec<f64> {
+    let tape = Tape::<T>::new();
+    let operands: Vec<_> = values.iter().map(|v| tape.constant(v)).collect();
+    joined(&tape, &tape.custom(op, &operands)).value().to_f64()
+}
+
+/// Shapes at which elementwise ops of one, two and three operands are tried: equal, scalar, size 1, size 0, and
+/// broadcast along the leading, the trailing and the middle axes.
+const SHAPES: [&[[&[usize]; MAX_OPERANDS]]; MAX_OPERANDS] = [
+    &[[&[3, 4], &[], &[]], [&[], &[], &[]], [&[1], &[], &[]], [&[0], &[], &[]]],
+    &[
+        [&[3, 4], &[3, 4], &[]],
+        [&[3, 4], &[4], &[]],
+        [&[3, 1], &[3, 4], &[]],
+        [&[2, 1, 3], &[4, 1], &[]],
+        [&[], &[5], &[]],
+        [&[2, 3, 4], &[2, 1, 4], &[]],
+        [&[1], &[1], &[]],
+        [&[0, 2], &[2], &[]],
+    ],
+    &[
+        [&[3, 4], &[3, 4], &[3, 4]],
+        [&[3, 4], &[4], &[3, 1]],
+        [&[], &[3], &[3]],
+        [&[2, 1, 3], &[4, 1], &[2, 4, 3]],
+        [&[0], &[0], &[0]],
+    ],
+];
+
+pub(crate) fn check_elementwise(name: &'static str, row: &ElementwiseRow) -> Outcome {
+    let mut outcome = Outcome::new(name);
+    let operands = row.double.operands;
+    for shapes in SHAPES[operands - 1] {
+        let inputs: Vec<(String, Tensor<f64>)> = (0..operands)
+            .map(|i| {
+                let values = draw(&Shape::new(shapes[i]), &Draw::Real(row.ranges[i].clone()), i);
+                (format!("operand {i}"), values)
+            })
+            .collect();
+        for eager in [false, true] {
+            let report = check_function(&gradient_check(), &inputs, |tape, vars| {
+                tape.set_eager(eager);
+                tape.elementwise(row.double, vars, row.parameters)
+            });
+            outcome.add(&format!("shapes {:?}, eager {eager}", &shapes[..operands]), &report);
+        }
+    }
+    check_slopes(row, &mut outcome);
+    check_single(row, &mut outcome);
+    outcome
+}
+
+/// Slopes against dual numbers, at many points.
+fn check_slopes(row: &ElementwiseRow, outcome: &mut Outcome) {
+    for i in 0..64 {
+        let mut x = [0.0; MAX_OPERANDS];
+        for (operand, range) in row.ranges.iter().enumerate() {
+            x[operand] = range.start + (range.end - range.start) * spread(1 + operand * 7919 + i);
+        }
+        for which in 0..row.double.operands {
+            let (dual, slope) = (row.dual)(x, row.parameters, which);
+            let close = (dual - slope).abs() <= DUAL_TOLERANCE * dual.abs().max(1.0);
+            outcome.require(close, || format!("at {x:?}: the slope {slope} is not the derivative {dual} of the value"));
+        }
+    }
+}
+
+/// The vectorised f32 path against f64.
+fn check_single(row: &ElementwiseRow, outcome: &mut Outcome) {
+    const POINTS: usize = 1000;
+    let shape = Shape::new(&[POINTS]);
+    let single: Vec<Tensor<f32>> = row
+        .ranges
+        .iter()
+        .enumerate()
+        .map(|(i, range)| draw(&shape, &Draw::Real(range.clone()), i).cast())
+        .collect();
+    let tape = Tape::<f32>::new();
+    let vars: Vec<_> = single.iter().map(|v| tape.constant(v)).collect();
+    let y = tape.elementwise(row.single, &vars, row.parameters.map(|p| p as f32)).value();
+    let tape = Tape::<f64>::new();
+    let vars: Vec<_> = single.iter().map(|v| tape.constant(&v.cast())).collect();
+    // parameters are rounded too
+    let exact = tape.elementwise(row.double, &vars, row.parameters.map(|p| f64::from(p as f32))).value();
+    for (i, (y, exact)) in y.data().iter().zip(exact.data()).enumerate() {
+        let ulp = (f64::from(*y) - exact).abs() / (f64::from(f32::EPSILON) * exact.abs().max(1.0));
+        outcome.require(ulp <= ULP_TOLERANCE, || format!("f32 gives {y}, f64 {exact} ({ulp:.1} ulp) at point {i}"));
+    }
+}

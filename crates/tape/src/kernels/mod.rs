@@ -1,0 +1,198 @@
+//! Loops over plain slices: SIMD dispatch, threads, matrix products. All `unsafe` of the engine is below here.
+
+pub(crate) mod buffer;
+pub(crate) mod gemm;
+pub(crate) mod math32;
+pub(crate) mod reduce;
+pub(crate) mod sweep;
+
+use std::sync::OnceLock;
+
+use rayon::prelude::*;
+
+/// The instruction set that kernels run with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SimdLevel {
+    /// What the compiler's baseline target offers; no fused multiply-add is assumed.
+    Portable,
+    /// AVX2 with FMA (x86-64).
+    Avx2,
+    /// AVX-512 F, VL, BW and DQ (x86-64).
+    Avx512,
+}
+
+/// The instruction set in use: the best the CPU has, or lower when `GRADOME_SIMD` says
+/// `portable`, `avx2` or `avx512`.
+///
+/// # Panics
+/// When `GRADOME_SIMD` holds another word.
+pub fn simd_level() -> SimdLevel {
+    static LEVEL: OnceLock<SimdLevel> = OnceLock::new();
+    *LEVEL.get_or_init(|| {
+        let best = detected();
+        match std::env::var("GRADOME_SIMD").as_deref() {
+            Err(_) | Ok("") => best,
+            Ok("portable") => SimdLevel::Portable,
+            Ok("avx2") => SimdLevel::Avx2.min(best),
+            Ok("avx512") => SimdLevel::Avx512.min(best),
+            Ok(word) => panic!("GRADOME_SIMD is '{word}'; it takes portable, avx2 or avx512"),
+        }
+    })
+}
+
+#[cfg(target_arch = "x86_64")]
+fn detected() -> SimdLevel {
+    let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    let avx512 = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq");
+    match (avx2, avx512) {
+        (true, true) => SimdLevel::Avx512,
+        (true, false) => SimdLevel::Avx2,
+        _ => SimdLevel::Portable,
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn detected() -> SimdLevel {
+    SimdLevel::Portable
+}
+
+/// Defines a function whose body is compiled once for each [`SimdLevel`] and chosen at run time.
+///
+/// The body is generic over a lane type named in the brackets: `T` itself, or `T::Fused` (with fused multiply-add)
+/// where the CPU has it. Written as scalar loops, it is vectorised by the compiler at each level's width.
+macro_rules! simd_kernel {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident [$T:ident, $L:ident $(, $P:ident : $bound:path)*]
+        ($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+        $(#[$meta])*
+        #[allow(clippy::too_many_arguments)]
+        $vis fn $name<$T: $crate::float::Float $(, $P: $bound)*>($($arg: $ty),*) $(-> $ret)? {
+            #[inline(always)]
+            #[allow(clippy::too_many_arguments)]
+            fn body<$T: $crate::float::Float, $L: $crate::lane::Lane<Scalar = $T> $(, $P: $bound)*>(
+                $($arg: $ty),*
+            ) $(-> $ret)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+            #[allow(clippy::too_many_arguments)]
+            fn avx512<$T: $crate::float::Float $(, $P: $bound)*>($($arg: $ty),*) $(-> $ret)? {
+                body::<$T, $T::Fused $(, $P)*>($($arg),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            #[allow(clippy::too_many_arguments)]
+            fn avx2<$T: $crate::float::Float $(, $P: $bound)*>($($arg: $ty),*) $(-> $ret)? {
+                body::<$T, $T::Fused $(, $P)*>($($arg),*)
+            }
+
+            match $crate::kernels::simd_level() {
+                // SAFETY: `simd_level` found these features on this CPU.
+                #[cfg(target_arch = "x86_64")]
+                $crate::kernels::SimdLevel::Avx512 => unsafe { avx512::<$T $(, $P)*>($($arg),*) },
+                // SAFETY: `simd_level` found these features on this CPU.
+                #[cfg(target_arch = "x86_64")]
+                $crate::kernels::SimdLevel::Avx2 => unsafe { avx2::<$T $(, $P)*>($($arg),*) },
+                _ => body::<$T, $T $(, $P)*>($($arg),*),
+            }
+        }
+    };
+}
+pub(crate) use simd_kernel;
+
+/// Elements in one unit of work. Sums are taken within a chunk and chunks are combined in order,
+/// so the partition, and with it every bit of a result, depends on shapes alone.
+pub(crate) const CHUNK: usize = 32 * 1024;
+
+/// Rows of `width` elements that make up about one [`CHUNK`].
+pub(crate) fn rows_per_chunk(width: usize) -> usize {
+    (CHUNK / width.max(1)).max(1)
+}
+
+/// Runs `work` once for every index below `count`, on the current rayon pool when there is more than one.
+pub(crate) fn for_each_index(count: usize, work: impl Fn(usize) + Sync + Send) {
+    if count > 1 && rayon::current_num_threads() > 1 {
+        (0..count).into_par_iter().for_each(work);
+    } else {
+        (0..count).for_each(work);
+    }
+}
+
+/// Splits `out` in pieces of `size` elements and runs `work(index, piece)` on each.
+pub(crate) fn for_each_chunk<T: Send>(out: &mut [T], size: usize, work: impl Fn(usize, &mut [T]) + Sync + Send) {
+    if out.len() > size && rayon::current_num_threads() > 1 {
+        out.par_chunks_mut(size).enumerate().for_each(|(i, piece)| work(i, piece));
+    } else {
+        out.chunks_mut(size.max(1)).enumerate().for_each(|(i, piece)| work(i, piece));
+    }
+}
+
+/// Splits two arrays in matching pieces and runs `work(index, piece_a, piece_b)` on each pair.
+pub(crate) fn for_each_chunk2<T: Send>(
+    a: &mut [T],
+    size_a: usize,
+    b: &mut [T],
+    size_b: usize,
+    work: impl Fn(usize, &mut [T], &mut [T]) + Sync + Send,
+) {
+    let (size_a, size_b) = (size_a.max(1), size_b.max(1));
+    if a.len() > size_a && rayon::current_num_threads() > 1 {
+        a.par_chunks_mut(size_a)
+            .zip(b.par_chunks_mut(size_b))
+            .enumerate()
+            .for_each(|(i, (a, b))| work(i, a, b));
+    } else {
+        a.chunks_mut(size_a).zip(b.chunks_mut(size_b)).enumerate().for_each(|(i, (a, b))| work(i, a, b));
+    }
+}
+
+/// Accumulators of a strict-order sum: independent partial sums that fill the widest register.
+pub(crate) const PARTIALS: usize = 16;
+
+/// The sum of `term(i)` for `i` below `n`, in [`PARTIALS`] interleaved partial sums that are then added pairwise.
+///
+/// The order is fixed, so that the value does not depend on the instruction set's width.
+#[inline(always)]
+pub(crate) fn sum_of<L: crate::lane::Lane>(n: usize, term: impl Fn(usize) -> L) -> L {
+    let mut partial = [L::of(0.0); PARTIALS];
+    let whole = n / PARTIALS * PARTIALS;
+    let mut start = 0;
+    while start < whole {
+        for (lane, sum) in partial.iter_mut().enumerate() {
+            *sum = *sum + term(start + lane);
+        }
+        start += PARTIALS;
+    }
+    for i in whole..n {
+        partial[i - whole] = partial[i - whole] + term(i);
+    }
+    let mut width = PARTIALS / 2;
+    while width > 0 {
+        for lane in 0..width {
+            partial[lane] = partial[lane] + partial[lane + width];
+        }
+        width /= 2;
+    }
+    partial[0]
+}
+
+/// The largest `value(i)` for `i` below `n` (NaN if any is NaN); negative infinity when `n` is 0.
+#[inline(always)]
+pub(crate) fn max_of<L: crate::lane::Lane>(n: usize, value: impl Fn(usize) -> L) -> L {
+    let mut best = [L::of(f64::NEG_INFINITY); PARTIALS];
+    let whole = n / PARTIALS * PARTIALS;
+    let mut start = 0;
+    while start < whole {
+        for (lane, best) in best.iter_mut().enumerate() {
+            *best = value(start + lane).max(*best);
+        }
+        start += PARTIALS;
+    }
+    for i in whole..n {
+        best[0] = value(i).max(best[0]);
+    }
+    best.into_iter().fold(L::of(f64::NEG_INFINITY), |a, b| b.max(a))
+}

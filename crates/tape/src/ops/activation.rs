@@ -1,0 +1,70 @@
+//! Activations of neural networks.
+
+use crate::elementwise::elementwise;
+use crate::lane::Lane;
+
+/// sqrt(2 / pi) and the cubic coefficient of the tanh form of GELU (Hendrycks & Gimpel 2016).
+const GELU_SCALE: f64 = 0.797_884_560_802_865_4;
+const GELU_CUBIC: f64 = 0.044_715;
+
+elementwise! {
+    /// The hyperbolic tangent.
+    fn tanh(x in -4.0..4.0) -> y { value: x.tanh(), slope: [L::of(1.0) - y * y] }
+
+    /// The logistic function 1 / (1 + e^-x).
+    fn sigmoid(x in -6.0..6.0) -> y { value: x.sigmoid(), slope: [y * (L::of(1.0) - y)] }
+
+    /// ln sigmoid(x), safe at both ends. PyTorch: `F.logsigmoid`.
+    fn log_sigmoid(x in -9.0..9.0) -> y { value: -((-x).softplus()), slope: [(-x).sigmoid()] }
+
+    /// Numerically safe ln(1 + e^x); its slope is sigmoid(x). PyTorch: `F.softplus`.
+    fn softplus(x in -9.0..9.0) -> y { value: x.softplus(), slope: [x.sigmoid()] }
+
+    /// max(x, 0); slope 0 at 0. PyTorch: `F.relu`.
+    fn relu(x in 0.1..3.0) -> y {
+        value: L::select(x <= L::of(0.0), L::of(0.0), x),
+        slope: [L::select(x <= L::of(0.0), L::of(0.0), L::of(1.0))],
+    }
+
+    /// x where positive, else `slope` x. PyTorch: `F.leaky_relu`.
+    fn leaky_relu(x in -3.0..-0.1; negative_slope = 0.2) -> y {
+        value: L::select(x < L::of(0.0), negative_slope * x, x),
+        slope: [L::select(x < L::of(0.0), negative_slope, L::of(1.0))],
+    }
+
+    /// x where positive, else e^x - 1. PyTorch: `F.elu`.
+    fn elu(x in -3.0..-0.1) -> y {
+        value: L::select(x < L::of(0.0), x.exp_m1(), x),
+        slope: [L::select(x < L::of(0.0), y + L::of(1.0), L::of(1.0))],
+    }
+
+    /// x sigmoid(x), also called swish. PyTorch: `F.silu`.
+    fn silu(x in -5.0..5.0) -> y {
+        value: x * x.sigmoid(),
+        slope: [silu_slope(x)],
+    }
+
+    /// The Gaussian error linear unit in its tanh form. PyTorch: `F.gelu(x, approximate='tanh')`.
+    fn gelu(x in -4.0..4.0) -> y {
+        value: L::of(0.5) * x * (L::of(1.0) + gelu_argument(x).tanh()),
+        slope: [gelu_slope(x)],
+    }
+}
+
+#[inline(always)]
+fn silu_slope<L: Lane>(x: L) -> L {
+    let s = x.sigmoid();
+    s * (L::of(1.0) + x * (L::of(1.0) - s))
+}
+
+#[inline(always)]
+fn gelu_argument<L: Lane>(x: L) -> L {
+    L::of(GELU_SCALE) * (x + L::of(GELU_CUBIC) * x * x * x)
+}
+
+#[inline(always)]
+fn gelu_slope<L: Lane>(x: L) -> L {
+    let t = gelu_argument(x).tanh();
+    let inner = L::of(GELU_SCALE) * (L::of(1.0) + L::of(3.0 * GELU_CUBIC) * x * x);
+    L::of(0.5) * (L::of(1.0) + t) + L::of(0.5) * x * (L::of(1.0) - t * t) * inner
+}

@@ -1,0 +1,13 @@
+//! The ops: tables of elementwise formulas, and one file for each coarse op.
+
+pub(crate) mod activation;
+pub(crate) mod arithmetic;
+pub(crate) mod batch_norm;
+pub(crate) mod gather;
+pub(crate) mod layer_norm;
+pub(crate) mod layout;
+pub(crate) mod linear;
+pub(crate) mod matmul;
+pub(crate) mod counts;
+pub(crate) mod reduce;
+pub(crate) mod softmax;
