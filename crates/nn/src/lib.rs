@@ -1,2 +1,32 @@
-//! Placeholder.
+//! Layers, distributions, optimisers, trainer and checkpoints on the gradome tape.
+//!
+//! Parameters live in a [`ParamStore`] under dotted paths; layers hold ids, so a model is a plain struct. A training
+//! step binds the store to a tape, computes a loss and hands the gradients to an optimiser:
+//!
+//! ```
+//! use gradome_nn::{Linear, ParamStore, Step};
+//! use gradome_tape::{Tape, Tensor};
+//!
+//! let mut store = ParamStore::<f32>::new(7);
+//! let layer = Linear::new(&mut store.scope("head"), 3, 2);
+//! let tape = Tape::new();
+//! let bound = store.bind(&tape);
+//! let step = Step::eval(&tape, &bound);
+//! let y = layer.forward(step, tape.constant(&Tensor::zeros([4, 3])));
+//! assert_eq!(&*y.shape(), &[4, 2]);
+//! assert!(store.find("head.weight").is_some());
+//! ```
 #![forbid(unsafe_code)]
+
+pub mod check;
+mod error;
+mod init;
+mod layers;
+mod operator;
+mod store;
+
+pub use error::{Error, Result};
+pub use init::Init;
+pub use layers::{Activation, BatchNorm, Dropout, Embedding, LayerNorm, Linear, Norm};
+pub use operator::{Operator, OperatorEntry};
+pub use store::{Bound, ParamId, ParamStore, Rng, Scope, Step};

@@ -107,9 +107,7 @@ pub fn check_function(
             let y = f(&tape, &vars);
             let gradients = y.backward_with(&Tensor::new(y.shape(), cotangent));
             let zeros = |len| vec![0.0; len];
-            vars.iter()
-                .map(|v| gradients.of(*v).map_or_else(|| zeros(v.shape().len()), |g| g.to_f64()))
-                .collect()
+            vars.iter().map(|v| gradients.of(*v).map_or_else(|| zeros(v.shape().len()), |g| g.to_f64())).collect()
         },
     )
 }
@@ -229,12 +227,8 @@ fn check_slopes(row: &ElementwiseRow, outcome: &mut Outcome) {
 fn check_single(row: &ElementwiseRow, outcome: &mut Outcome) {
     const POINTS: usize = 1000;
     let shape = Shape::new(&[POINTS]);
-    let single: Vec<Tensor<f32>> = row
-        .ranges
-        .iter()
-        .enumerate()
-        .map(|(i, range)| draw(&shape, &Draw::Real(range.clone()), i).cast())
-        .collect();
+    let single: Vec<Tensor<f32>> =
+        row.ranges.iter().enumerate().map(|(i, range)| draw(&shape, &Draw::Real(range.clone()), i).cast()).collect();
     let tape = Tape::<f32>::new();
     let vars: Vec<_> = single.iter().map(|v| tape.constant(v)).collect();
     let y = tape.elementwise(row.single, &vars, row.parameters.map(|p| p as f32)).value();

@@ -10,7 +10,13 @@ use crate::special;
 /// Comparisons look at values; choose between two values with [`Lane::select`], which keeps loops free of branches.
 #[allow(missing_docs)]
 pub trait Lane:
-    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self> + PartialOrd
+    Copy
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + PartialOrd
 {
     /// The float that arrays hold.
     type Scalar: Copy;

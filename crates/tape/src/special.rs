@@ -53,15 +53,7 @@ pub fn digamma<L: Lane>(x: L) -> L {
     let z = inverse * inverse;
     let tail = z * polynomial(
         z,
-        [
-            -1.0 / 12.0,
-            691.0 / 32_760.0,
-            -1.0 / 132.0,
-            1.0 / 240.0,
-            -1.0 / 252.0,
-            1.0 / 120.0,
-            -1.0 / 12.0,
-        ],
+        [-1.0 / 12.0, 691.0 / 32_760.0, -1.0 / 132.0, 1.0 / 240.0, -1.0 / 252.0, 1.0 / 120.0, -1.0 / 12.0],
     );
     y.ln() - L::of(0.5) * inverse + tail - L::select(small, shift, L::of(0.0))
 }
@@ -79,18 +71,7 @@ pub fn trigamma<L: Lane>(x: L) -> L {
     let z = inverse * inverse;
     let tail = inverse
         * z
-        * polynomial(
-            z,
-            [
-                7.0 / 6.0,
-                -691.0 / 2730.0,
-                5.0 / 66.0,
-                -1.0 / 30.0,
-                1.0 / 42.0,
-                -1.0 / 30.0,
-                1.0 / 6.0,
-            ],
-        );
+        * polynomial(z, [7.0 / 6.0, -691.0 / 2730.0, 5.0 / 66.0, -1.0 / 30.0, 1.0 / 42.0, -1.0 / 30.0, 1.0 / 6.0]);
     inverse + L::of(0.5) * z + tail + L::select(small, shift, L::of(0.0))
 }
 

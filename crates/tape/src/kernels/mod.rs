@@ -140,10 +140,7 @@ pub(crate) fn for_each_chunk2<T: Send>(
 ) {
     let (size_a, size_b) = (size_a.max(1), size_b.max(1));
     if a.len() > size_a && rayon::current_num_threads() > 1 {
-        a.par_chunks_mut(size_a)
-            .zip(b.par_chunks_mut(size_b))
-            .enumerate()
-            .for_each(|(i, (a, b))| work(i, a, b));
+        a.par_chunks_mut(size_a).zip(b.par_chunks_mut(size_b)).enumerate().for_each(|(i, (a, b))| work(i, a, b));
     } else {
         a.chunks_mut(size_a).zip(b.chunks_mut(size_b)).enumerate().for_each(|(i, (a, b))| work(i, a, b));
     }

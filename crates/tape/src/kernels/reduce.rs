@@ -19,12 +19,7 @@ pub(crate) fn sum_all<T: Float>(x: &[T], pool: &Pool<T>) -> T {
 }
 
 /// out[o, i] = sum over n of x[o, n, i], for x of shape [outer, n, inner].
-pub(crate) fn sum_middle<T: Float>(
-    x: &[T],
-    (outer, n, inner): (usize, usize, usize),
-    out: &mut [T],
-    pool: &Pool<T>,
-) {
+pub(crate) fn sum_middle<T: Float>(x: &[T], (outer, n, inner): (usize, usize, usize), out: &mut [T], pool: &Pool<T>) {
     debug_assert_eq!(x.len(), outer * n * inner);
     if inner == 1 {
         let rows = rows_per_chunk(n);

@@ -43,7 +43,10 @@ enum Access {
     Period(usize),
     /// The leading axes only: element i reads i / run.
     Run(usize),
-    Strided { strides: [usize; MAX_RANK], sizes: Shape },
+    Strided {
+        strides: [usize; MAX_RANK],
+        sizes: Shape,
+    },
 }
 
 impl<'a, T: Float> Operand<'a, T> {
@@ -117,13 +120,7 @@ pub(crate) fn strided_offset(mut index: usize, strides: &[usize; MAX_RANK], size
 }
 
 /// Computes the steps `from..` of one block into `values`; the last goes to `last` when that is given.
-fn run_block<T: Float>(
-    steps: &[Step<T>],
-    operands: &[&[T]],
-    values: &mut [T],
-    len: usize,
-    mut last: Option<&mut [T]>,
-) {
+fn run_block<T: Float>(steps: &[Step<T>], operands: &[&[T]], values: &mut [T], len: usize, mut last: Option<&mut [T]>) {
     for (at, step) in steps.iter().enumerate() {
         let (earlier, rest) = values.split_at_mut(at * BLOCK);
         let x = gather(step, operands, earlier, len);
@@ -134,12 +131,7 @@ fn run_block<T: Float>(
     }
 }
 
-fn gather<'a, T: Float>(
-    step: &Step<T>,
-    operands: &[&'a [T]],
-    earlier: &'a [T],
-    len: usize,
-) -> [&'a [T]; MAX_OPERANDS] {
+fn gather<'a, T: Float>(step: &Step<T>, operands: &[&'a [T]], earlier: &'a [T], len: usize) -> [&'a [T]; MAX_OPERANDS] {
     let mut x: [&[T]; MAX_OPERANDS] = [&[]; MAX_OPERANDS];
     for (slot, source) in x.iter_mut().zip(&step.sources[..step.op.operands]) {
         *slot = match *source {
@@ -174,12 +166,7 @@ pub(crate) fn forward<T: Float>(steps: &[Step<T>], operands: &[Operand<'_, T>], 
 }
 
 /// The sum of a group's `len` elements; nothing of it is stored.
-pub(crate) fn forward_sum<T: Float>(
-    steps: &[Step<T>],
-    operands: &[Operand<'_, T>],
-    len: usize,
-    pool: &Pool<T>,
-) -> T {
+pub(crate) fn forward_sum<T: Float>(steps: &[Step<T>], operands: &[Operand<'_, T>], len: usize, pool: &Pool<T>) -> T {
     let mut partial = pool.take(len.div_ceil(CHUNK));
     for_each_chunk(&mut partial, 1, |chunk, partial| {
         let mut scratch = pool.take((steps.len() + operands.len()) * BLOCK);

@@ -142,8 +142,7 @@ impl<T: Float> Op<T> for BatchNorm {
 
 impl Samples for BatchNorm {
     const NAME: &'static str = "batch_norm";
-    const DOC: &'static str =
-        "Batch normalisation of each feature (last axis), with batch mean and variance. PyTorch: `F.batch_norm(training=True)`.";
+    const DOC: &'static str = "Batch normalisation of each feature (last axis), with batch mean and variance. PyTorch: `F.batch_norm(training=True)`.";
     fn samples() -> Vec<Sample<Self>> {
         let op = || Self { epsilon: 1e-3 };
         vec![

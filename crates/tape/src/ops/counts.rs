@@ -241,8 +241,7 @@ impl<T: Float> Op<T> for Poisson {
 
 impl Samples for NegativeBinomial {
     const NAME: &'static str = "negative_binomial";
-    const DOC: &'static str =
-        "Log-probability of counts under a negative binomial from log mean and log inverse dispersion (McCullagh & Nelder 1989).";
+    const DOC: &'static str = "Log-probability of counts under a negative binomial from log mean and log inverse dispersion (McCullagh & Nelder 1989).";
     fn samples() -> Vec<Sample<Self>> {
         let sample = |epsilon, max, theta: &[usize]| Sample {
             op: Self { epsilon },

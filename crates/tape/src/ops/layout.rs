@@ -20,7 +20,11 @@ impl Permute {
     fn permuted(&self, shape: &Shape) -> Shape {
         let mut seen = [false; MAX_RANK];
         let distinct = self.order.iter().all(|&axis| axis < shape.rank() && !std::mem::replace(&mut seen[axis], true));
-        assert!(self.order.len() == shape.rank() && distinct, "permute: {:?} is no order of the axes of {shape}", self.order);
+        assert!(
+            self.order.len() == shape.rank() && distinct,
+            "permute: {:?} is no order of the axes of {shape}",
+            self.order
+        );
         Shape::new(&self.order.iter().map(|&axis| shape[axis]).collect::<SmallVec<[usize; MAX_RANK]>>())
     }
 
@@ -216,7 +220,12 @@ impl Samples for BroadcastTo {
     const DOC: &'static str = "An array repeated along axes of size 1 and new leading axes. PyTorch: `x.expand`.";
     fn samples() -> Vec<Sample<Self>> {
         let sample = |to: &[usize], from: &[usize]| Sample::new(Self { to: Shape::new(to) }, -1.0..1.0, &[from]);
-        vec![sample(&[3, 4], &[4]), sample(&[3, 4], &[3, 1]), sample(&[2, 3, 4], &[2, 1, 4]), sample(&[2, 3, 2], &[1, 3, 1])]
+        vec![
+            sample(&[3, 4], &[4]),
+            sample(&[3, 4], &[3, 1]),
+            sample(&[2, 3, 4], &[2, 1, 4]),
+            sample(&[2, 3, 2], &[1, 3, 1]),
+        ]
     }
 }
 

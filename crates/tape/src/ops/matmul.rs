@@ -85,11 +85,7 @@ impl<T: Float> Op<T> for MatMul {
         for operand in 0..2 {
             let own = at.x[operand].shape;
             // a matrix that is used more than once starts from zero and adds up
-            let target = if whole(&own) {
-                grads.write(operand)
-            } else {
-                grads.sum(operand).map(|g| (g, true))
-            };
+            let target = if whole(&own) { grads.write(operand) } else { grads.sum(operand).map(|g| (g, true)) };
             let Some((target, accumulate)) = target else { continue };
             if m * n == 0 || k == 0 {
                 if !accumulate {
@@ -99,8 +95,7 @@ impl<T: Float> Op<T> for MatMul {
             }
             for (i, g) in g.chunks(m * n).enumerate() {
                 let g = MatrixRef::row_major(g, n);
-                let (start_a, start_b) =
-                    (matrix_offset(&a.shape, &stack, i), matrix_offset(&b.shape, &stack, i));
+                let (start_a, start_b) = (matrix_offset(&a.shape, &stack, i), matrix_offset(&b.shape, &stack, i));
                 let left = view(a.data, &a.shape, start_a, self.transpose_a);
                 let right = view(b.data, &b.shape, start_b, self.transpose_b);
                 if operand == 0 {
@@ -125,7 +120,8 @@ impl<T: Float> Op<T> for MatMul {
 
 impl Samples for MatMul {
     const NAME: &'static str = "matmul";
-    const DOC: &'static str = "Product of matrices or stacks of matrices, broadcast over leading axes. PyTorch: `a @ b`.";
+    const DOC: &'static str =
+        "Product of matrices or stacks of matrices, broadcast over leading axes. PyTorch: `a @ b`.";
 
     fn samples() -> Vec<Sample<Self>> {
         let op = |transpose_a, transpose_b| Self { transpose_a, transpose_b };

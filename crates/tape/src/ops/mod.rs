@@ -3,11 +3,11 @@
 pub(crate) mod activation;
 pub(crate) mod arithmetic;
 pub(crate) mod batch_norm;
+pub(crate) mod counts;
 pub(crate) mod gather;
 pub(crate) mod layer_norm;
 pub(crate) mod layout;
 pub(crate) mod linear;
 pub(crate) mod matmul;
-pub(crate) mod counts;
 pub(crate) mod reduce;
 pub(crate) mod softmax;

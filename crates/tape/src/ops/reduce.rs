@@ -108,8 +108,7 @@ impl<T: Float> Op<T> for MaxAxis {
 
 impl Samples for MaxAxis {
     const NAME: &'static str = "max_axis";
-    const DOC: &'static str =
-        "Largest element along one axis, which is removed; the first one has the gradient at a tie. PyTorch: `x.max(axis)`.";
+    const DOC: &'static str = "Largest element along one axis, which is removed; the first one has the gradient at a tie. PyTorch: `x.max(axis)`.";
     fn samples() -> Vec<Sample<Self>> {
         let sample = |axis, shape: &[usize]| Sample::new(Self { axis }, -1.0..1.0, &[shape]);
         vec![sample(0, &[4, 5]), sample(1, &[4, 5]), sample(1, &[2, 3, 4]), sample(0, &[1])]

@@ -1,0 +1,63 @@
+//! Layers: plain structs of parameter ids.
+
+mod dropout;
+mod embedding;
+mod linear;
+mod norm;
+
+pub use dropout::Dropout;
+pub use embedding::Embedding;
+pub use linear::Linear;
+pub use norm::{BatchNorm, LayerNorm, Norm};
+
+use gradome_tape::{Float, Var};
+use serde::{Deserialize, Serialize};
+
+use crate::operator::OperatorEntry;
+
+/// A pointwise nonlinearity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// max(x, 0).
+    #[default]
+    Relu,
+    /// The Gaussian error linear unit, tanh form.
+    Gelu,
+    /// x sigmoid(x).
+    Silu,
+    /// The hyperbolic tangent.
+    Tanh,
+    /// None: the layers are linear.
+    Identity,
+}
+
+impl Activation {
+    /// Applies it element by element.
+    pub fn apply<T: Float>(self, x: Var<'_, T>) -> Var<'_, T> {
+        match self {
+            Self::Relu => x.relu(),
+            Self::Gelu => x.gelu(),
+            Self::Silu => x.silu(),
+            Self::Tanh => x.tanh(),
+            Self::Identity => x,
+        }
+    }
+}
+
+pub(crate) fn checks() -> Vec<OperatorEntry> {
+    let layer = |name, check| OperatorEntry { name, kind: "layer", check };
+    vec![
+        layer("linear-layer", linear::check),
+        layer("layer-norm-layer", norm::check_layer_norm),
+        layer("batch-norm-layer", norm::check_batch_norm),
+        layer("dropout-layer", dropout::check),
+        layer("embedding-layer", embedding::check),
+    ]
+}
+
+/// Smooth made-up values for the checks.
+#[allow(clippy::cast_precision_loss)]
+pub(crate) fn waves(shape: impl Into<gradome_tape::Shape>, phase: f64) -> gradome_tape::Tensor<f64> {
+    gradome_tape::Tensor::from_fn(shape, |i| (1.7 * i as f64 + phase).sin())
+}
