@@ -207,7 +207,12 @@ impl Modality {
         }
     }
 
-    fn select_cells(&self, cells: &[usize]) -> Self {
+    /// The modality with the cells at `cells`, in that order.
+    ///
+    /// # Panics
+    /// If an index is not a cell.
+    #[must_use]
+    pub fn select_cells(&self, cells: &[usize]) -> Self {
         Self {
             matrix: self.matrix.select_rows(cells),
             measured: self.measured.as_ref().and_then(|measured| measured.select(cells, None)),

@@ -121,6 +121,22 @@ impl CsrMatrix {
         (&self.indices[range.clone()], &self.data[range])
     }
 
+    /// Puts matrices of `rows` rows beside one another.
+    pub(crate) fn beside(rows: usize, parts: &[Self]) -> Self {
+        let mut joined = CsrBuilder::new(parts.iter().map(|part| part.columns).sum());
+        for row in 0..rows {
+            let mut offset = 0;
+            let mut entries = Vec::new();
+            for part in parts {
+                let (columns, values) = part.row(row);
+                entries.extend(columns.iter().map(|column| column + offset).zip(values.iter().copied()));
+                offset += part.columns as u32;
+            }
+            joined.push_sparse(entries.into_iter());
+        }
+        joined.finish()
+    }
+
     /// Turns rows into columns by one counting pass.
     #[must_use]
     pub fn transpose(&self) -> Self {

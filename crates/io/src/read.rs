@@ -34,18 +34,25 @@ pub struct ReadOptions {
 }
 
 /// A supported format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
-    #[serde(rename = "h5ad")]
     H5ad,
-    #[serde(rename = "10x h5")]
     TenxH5,
-    #[serde(rename = "10x folder")]
     TenxFolder,
-    #[serde(rename = "MatrixMarket")]
     MatrixMarket,
-    #[serde(rename = "table")]
     Table,
+}
+
+impl Format {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::H5ad => "h5ad",
+            Self::TenxH5 => "10x h5",
+            Self::TenxFolder => "10x folder",
+            Self::MatrixMarket => "MatrixMarket",
+            Self::Table => "table",
+        }
+    }
 }
 
 /// Reads a file or folder of any supported format.
