@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::{
-    CsrMatrix, Dataset, Error, Feature, Kind, Matrix, Measured, Result,
+    CsrMatrix, Dataset, Error, Feature, Kind, Matrix, Measured, Modality, Result,
     dataset::{collect_rows, split_by_kind},
     frame,
     hdf::{Element, Hdf, Node, guarded},
@@ -117,13 +117,9 @@ fn read_obsm(hdf: &Hdf, place: &str, name: &str, data: &mut Dataset) -> Result<(
     note_missing(place, &measured, data);
     let feature = |name: String| Feature { id: name.clone(), name, kind: kind.clone() };
     let features = names.into_iter().map(feature).collect();
-    data.modalities.push(crate::Modality {
-        name: kind.modality_name(),
-        kind: kind.clone(),
-        features,
-        matrix,
-        measured,
-    });
+    // Under its own name it goes back to the same place when written.
+    let name = if matches!(kind, Kind::Other(_)) { name.to_owned() } else { kind.modality_name() };
+    data.modalities.push(Modality { name, kind, features, matrix, measured });
     Ok(())
 }
 

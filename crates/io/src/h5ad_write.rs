@@ -8,8 +8,9 @@ use crate::{Column, ColumnValues, Dataset, Error, Feature, Matrix, Modality, Res
 
 /// Deflate level of arrays: beyond 4 they hardly shrink.
 const DEFLATE: u32 = 4;
-/// Values in a chunk of a compressed array.
-const CHUNK: u64 = 1 << 16;
+/// Most values in a chunk of a compressed array. HDF5 2.0 wants each edge in as few bytes as hold it, while
+/// `hdf5-pure` writes 1, 2 or 4 bytes: edges that need 3 bytes would not be readable.
+const CHUNK: u64 = u16::MAX as u64;
 
 /// Writes a data set as `.h5ad`: one modality as `X`, the others in `obsm` under their names.
 ///
@@ -92,9 +93,9 @@ fn compress(array: &mut ArrayBuilder, shape: &[u64]) {
     array.with_shape(shape);
     let values: u64 = shape.iter().product();
     if values > 0 {
-        let row: u64 = shape[1..].iter().product();
-        let mut chunk = shape.to_vec();
-        chunk[0] = (CHUNK / row.max(1)).clamp(1, shape[0]);
+        let mut chunk: Vec<u64> = shape.iter().map(|&length| length.min(CHUNK)).collect();
+        let row: u64 = chunk[1..].iter().product();
+        chunk[0] = (CHUNK / row).clamp(1, shape[0]);
         array.with_chunks(&chunk).with_shuffle().with_deflate(DEFLATE);
     }
 }
