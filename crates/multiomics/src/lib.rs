@@ -1,2 +1,18 @@
-//! Placeholder.
+//! Joint models of several omics in the same cells.
 #![forbid(unsafe_code)]
+
+mod checks;
+mod config;
+mod data;
+mod decoder;
+mod encoder;
+mod network;
+mod vae;
+
+pub use checks::checks;
+pub use config::{
+    Likelihood, MlpConfig, ModalityConfig, ModalityWeights, MultiOmicsVaeConfig, Standardize, Transform,
+};
+pub use data::{ModalityValues, MultiOmicsBatch, MultiOmicsData};
+pub use decoder::{Decoded, NORMALIZED_DEPTH};
+pub use vae::{ModalityInput, MultiOmicsInput, MultiOmicsOutput, MultiOmicsVae};

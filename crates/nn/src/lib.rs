@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod distributions;
 mod error;
 mod init;
 mod layers;

@@ -239,9 +239,9 @@ impl<'s, 't, T: Float> Step<'s, 't, T> {
     }
 
     /// Standard normal noise from the step's generator.
-    pub fn normal(self, shape: impl Into<Shape>) -> Tensor<T> {
-        let mut rng = self.bound.rng.borrow_mut();
-        Tensor::from_fn(shape, |_| T::of(rng.sample::<f64, _>(StandardNormal)))
+    pub fn normal(self, shape: impl Into<Shape>) -> Var<'t, T> {
+        let noise = self.with_rng(|rng| Tensor::from_fn(shape, |_| T::of(rng.sample::<f64, _>(StandardNormal))));
+        self.tape.constant(&noise)
     }
 
     /// Runs `draw` with the step's generator.
