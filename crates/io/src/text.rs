@@ -11,7 +11,7 @@ use flate2::bufread::MultiGzDecoder;
 use crate::{Error, Result};
 
 /// No line of the formats here comes near this; a longer one is a file of another kind.
-const LONGEST_LINE: u64 = 256 << 20;
+const LONGEST_LINE: u64 = 64 << 20;
 
 /// The first two bytes of a gzip stream (RFC 1952).
 pub(crate) const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -64,7 +64,7 @@ impl<'a> Lines<'a> {
         }
         self.number += 1;
         if read as u64 == LONGEST_LINE {
-            return Err(self.error("a line of more than 256 MiB: this is not a text file of the expected kind"));
+            return Err(self.error("a line of more than 64 MiB: this is not a text file of the expected kind"));
         }
         let bom = if self.number == 1 && self.buffer.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
         let number = self.number;

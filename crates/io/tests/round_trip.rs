@@ -143,13 +143,19 @@ fn every_layout_of_matrix_market_gives_the_same_matrix() {
 
 #[test]
 fn tables_come_with_any_separator_and_orientation() {
-    for text in ["c,g1,g2\nx,1,2\ny,0,4\n", "c\tg1\tg2\r\nx\t1\t2\r\ny\t0\t4\r\n", "g1;g2\nx;1;2\ny;0;4", "\u{feff}c,\"g1\",g2\nx,1,2\ny,0,4\n"] {
+    for text in [
+        "c,g1,g2\nx,1,2\ny,0,4\n",
+        "c\tg1\tg2\r\nx\t1\t2\r\ny\t0\t4\r\n",
+        "g1;g2\nx;1;2\ny;0;4",
+        "\u{feff}c,\"g1\",g2\nx,1,2\ny,0,4\n",
+    ] {
         let data = read_table_bytes("t.csv", text.as_bytes(), Orientation::Auto).unwrap();
         assert_eq!(data.cells, ["x", "y"], "{text}");
         assert!(data.modalities[0].feature_names().eq(["g1", "g2"]), "{text}");
         assert_eq!(data.modalities[0].matrix.to_row_major(), [1.0, 2.0, 0.0, 4.0]);
     }
-    let turned = read_table_bytes("t.csv", "g,x,y\ng1,1,0\ng2,2,NA\n".as_bytes(), Orientation::FeaturesByCells).unwrap();
+    let turned =
+        read_table_bytes("t.csv", "g,x,y\ng1,1,0\ng2,2,NA\n".as_bytes(), Orientation::FeaturesByCells).unwrap();
     assert_eq!(turned.cells, ["x", "y"]);
     assert_eq!(turned.modalities[0].matrix.to_row_major(), [1.0, 2.0, 0.0, 0.0]);
     assert_eq!(turned.modalities[0].measured.as_ref().unwrap().cell(1), [true, false]);
