@@ -4,7 +4,7 @@ use gradome_nn::distributions::{
     Bernoulli, NegativeBinomial, NegativeBinomialMixture, Normal, Poisson, ZeroInflatedNegativeBinomial,
 };
 use gradome_nn::{Init, Linear, ParamId, Rng, Scope, Step};
-use gradome_tape::{Float, Tensor, Var};
+use gradome_tape::{Float, Shape, Tensor, Var};
 
 use crate::config::{Likelihood, ModalityConfig};
 use crate::network::Mlp;
@@ -21,6 +21,8 @@ pub(crate) struct Decoder {
     skips: Vec<ParamId>,
     /// ln dispersion of counts, ln variance of Gaussian values.
     ln_spread: Option<ParamId>,
+    /// Mean and standard deviation of Gaussian features, in whose units the head works.
+    units: Option<(ParamId, ParamId)>,
     /// How the log-odds of open chromatin rise with the log depth of a cell.
     depth_slope: Option<ParamId>,
     epsilon: f64,
@@ -65,12 +67,22 @@ impl Decoder {
         let ln_spread = spread_name.map(|name| scope.parameter(name, [modality.features], Init::Constant(0.0)));
         let depth_slope = (likelihood == Likelihood::Bernoulli)
             .then(|| scope.parameter("depth_slope", [1], Init::Constant(1.0)));
-        Self { likelihood, trunk, heads, skips, ln_spread, depth_slope, epsilon }
+        let units = (likelihood == Likelihood::Gaussian).then(|| {
+            let shape = Shape::new(&[modality.features]);
+            let location = scope.constant("location", Tensor::zeros(shape));
+            (location, scope.constant("scale", Tensor::full(shape, T::ONE)))
+        });
+        Self { likelihood, trunk, heads, skips, ln_spread, units, depth_slope, epsilon }
     }
 
-    /// The biases of the heads, in the order of [`head_names`], for first values taken from data.
-    pub fn biases(&self) -> impl Iterator<Item = ParamId> + '_ {
-        self.heads.iter().map(|head| head.bias)
+    /// The bias of a head, by its place in [`head_names`].
+    pub fn bias(&self, head: usize) -> ParamId {
+        self.heads[head].bias
+    }
+
+    /// Where the mean and the standard deviation of Gaussian features are kept.
+    pub fn units(&self) -> Option<(ParamId, ParamId)> {
+        self.units
     }
 
     /// The distribution of the values of cells with latent states `z` [cells, inputs] and log depths [cells, 1]
@@ -95,8 +107,10 @@ impl Decoder {
         match self.likelihood {
             Likelihood::SquaredError => Decoded::SquaredError(head(0)),
             Likelihood::Gaussian => {
+                let (location, scale) = self.units.expect("a Gaussian has units");
+                let (location, scale) = (step.param(location), step.param(scale));
                 let ln_variance = step.param(self.ln_spread.expect("a Gaussian has a variance"));
-                Decoded::Gaussian(Normal::new(head(0), ln_variance))
+                Decoded::Gaussian(Normal::new(head(0) * scale + location, ln_variance + scale.square().ln()))
             }
             Likelihood::Poisson => {
                 let ln_share = head(0).log_softmax();

@@ -7,6 +7,8 @@ mod data;
 mod decoder;
 mod encoder;
 mod network;
+mod start;
+mod trained;
 mod vae;
 
 pub use checks::checks;
@@ -15,4 +17,5 @@ pub use config::{
 };
 pub use data::{ModalityValues, MultiOmicsBatch, MultiOmicsData};
 pub use decoder::{Decoded, NORMALIZED_DEPTH};
+pub use trained::{Decode, Latent, LogLikelihood, TrainedMultiOmicsVae, View};
 pub use vae::{ModalityInput, MultiOmicsInput, MultiOmicsOutput, MultiOmicsVae};
