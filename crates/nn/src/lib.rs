@@ -23,6 +23,7 @@ pub mod distributions;
 mod error;
 mod init;
 mod layers;
+pub mod metrics;
 mod operator;
 mod store;
 
