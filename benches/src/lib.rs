@@ -1,1 +1,2 @@
-//! Benchmarks.
+//! Benchmarks and reference figures of gradome; see `BENCHMARKS.md`.
+#![forbid(unsafe_code)]
