@@ -54,7 +54,7 @@ impl Kind {
     pub(crate) fn guess(text: &str) -> Option<Self> {
         let text = text.to_lowercase();
         let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-        if says(&["protein", "antibody", "adt", "citeseq", "cite_seq"]) {
+        if says(&["prot", "antibody", "adt", "citeseq", "cite_seq"]) {
             Some(Self::Protein)
         } else if says(&["peak", "atac", "fragment"]) {
             Some(Self::Atac)

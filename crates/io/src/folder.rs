@@ -74,14 +74,14 @@ pub fn read_tenx_parts(file: &str, matrix: impl Read, features: impl Read, barco
         features: vec![SideTable::read(&format!("{file}/features.tsv"), features)?],
         cells: vec![SideTable::read(&format!("{file}/barcodes.tsv"), barcodes)?],
     };
-    assemble(file, &matrix, &beside, Orientation::FeaturesByCells)
+    assemble(file, matrix, &beside, Orientation::FeaturesByCells)
 }
 
 fn read_with_names(path: &Path, beside: SideFiles, orientation: Orientation) -> Result<Dataset> {
     let file = path.display().to_string();
     let source = File::open(path).map_err(|source| Error::Io { file: file.clone(), source })?;
     let matrix = read_matrix_market(&file, source)?;
-    assemble(&file, &matrix, &beside, orientation)
+    assemble(&file, matrix, &beside, orientation)
 }
 
 fn list(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -141,10 +141,10 @@ impl SideFiles {
     }
 }
 
-fn assemble(file: &str, matrix: &CsrMatrix, beside: &SideFiles, orientation: Orientation) -> Result<Dataset> {
+fn assemble(file: &str, matrix: CsrMatrix, beside: &SideFiles, orientation: Orientation) -> Result<Dataset> {
     let mut notes = Vec::new();
     let orientation = match orientation {
-        Orientation::Auto => guess_orientation(file, matrix, beside, &mut notes)?,
+        Orientation::Auto => guess_orientation(file, matrix.shape(), beside, &mut notes)?,
         chosen => chosen,
     };
     let (rows, columns) = matrix.shape();
@@ -179,7 +179,7 @@ fn assemble(file: &str, matrix: &CsrMatrix, beside: &SideFiles, orientation: Ori
         }
     };
     let by_cells = match orientation {
-        Orientation::CellsByFeatures => matrix.clone(),
+        Orientation::CellsByFeatures => matrix,
         _ => matrix.transpose(),
     };
     let modalities = split_by_kind(Matrix::Sparse(by_cells), feature_list, None);
@@ -206,11 +206,10 @@ fn fitting<'a>(file: &str, what: &str, tables: &'a [SideTable], count: usize) ->
 /// Which side is the cells, by the lengths of the tables beside the matrix.
 fn guess_orientation(
     file: &str,
-    matrix: &CsrMatrix,
+    (rows, columns): (usize, usize),
     beside: &SideFiles,
     notes: &mut Vec<String>,
 ) -> Result<Orientation> {
-    let (rows, columns) = matrix.shape();
     let fits = |tables: &[SideTable], count: usize| tables.is_empty() || tables.iter().any(|table| table.fits(count));
     let tenx = fits(&beside.features, rows) && fits(&beside.cells, columns);
     let cells_first = fits(&beside.cells, rows) && fits(&beside.features, columns);

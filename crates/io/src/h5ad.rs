@@ -144,7 +144,9 @@ fn obsm_names(hdf: &Hdf, name: &str, columns: usize, notes: &mut Vec<String>) ->
             return hdf.texts(&path);
         }
     }
-    notes.push(format!("obsm/{name}: the file names no columns, so they are called {name}_1 to {name}_{columns}"));
+    if columns > 0 {
+        notes.push(format!("obsm/{name}: the file names no columns, so they are called {name}_1 to {name}_{columns}"));
+    }
     Ok(made_names(name, columns))
 }
 
@@ -195,30 +197,23 @@ const WINDOW_VALUES: usize = 1 << 20;
 fn read_dense(hdf: &Hdf, place: &str, rows: usize, columns: Option<usize>) -> Result<(Matrix, Option<Measured>)> {
     let shape = hdf.shape(place)?;
     check_extent(hdf, place, &shape, rows, columns)?;
-    if !matches!(hdf.element(place)?, Element::Integer | Element::Float | Element::Boolean) {
-        return Err(hdf.error(place, "does not hold numbers"));
-    }
     let columns = usize::try_from(shape[1]).map_err(|_| hdf.error(place, "has more columns than memory"))?;
+    let array = hdf.rows(place)?;
     if columns == 0 {
         return Ok((Matrix::dense(rows, 0, Vec::new()), None));
     }
-    let window = (WINDOW_VALUES / columns).max(1);
-    let starts = (0..rows).step_by(window);
-    collect_rows(
-        columns,
-        starts.flat_map(|start| {
-            let count = window.min(rows - start);
-            match hdf.f32_rows(place, start as u64, count as u64) {
-                Ok(values) if values.len() == count * columns => {
-                    values.chunks(columns).map(|row| Ok(row.to_vec())).collect::<Vec<_>>()
-                }
-                Ok(values) => {
-                    vec![Err(hdf.error(place, format!("gave {} of {} values", values.len(), count * columns)))]
-                }
-                Err(error) => vec![Err(error)],
+    let window = array.whole_chunks(WINDOW_VALUES / columns);
+    let read_window = |start: usize| {
+        let count = window.min(rows - start);
+        match array.read(start, count) {
+            Ok(values) if values.len() == count * columns => {
+                values.chunks(columns).map(|row| Ok(row.to_vec())).collect::<Vec<_>>()
             }
-        }),
-    )
+            Ok(values) => vec![Err(hdf.error(place, format!("gave {} of {} values", values.len(), count * columns)))],
+            Err(error) => vec![Err(error)],
+        }
+    };
+    collect_rows(columns, (0..rows).step_by(window).flat_map(read_window))
 }
 
 /// A CSR or CSC group, its form named by `encoding-type` or the older `h5sparse_format`.
@@ -236,16 +231,23 @@ fn read_sparse(hdf: &Hdf, place: &str, rows: usize, columns: Option<usize>) -> R
         .or_else(|| hdf.sizes_attribute(place, "h5sparse_shape"))
         .ok_or_else(|| hdf.error(place, "has no `shape` attribute"))?;
     check_extent(hdf, place, &shape, rows, columns)?;
+    let named = columns.is_some();
     let columns = usize::try_from(shape[1]).map_err(|_| hdf.error(place, "has more columns than memory"))?;
-    read_compressed(hdf, place, if by_columns { (columns, rows) } else { (rows, columns) })
-        .map(|matrix| if by_columns { matrix.transpose() } else { matrix })
+    let sides = if by_columns { (columns, rows) } else { (rows, columns) };
+    let matrix = read_compressed(hdf, place, sides)?;
+    if !named {
+        // Names will be made for as many columns as the attribute claims.
+        check_shape(0, columns, matrix.nnz()).map_err(|problem| hdf.error(place, problem))?;
+    }
+    Ok(if by_columns { matrix.transpose() } else { matrix })
 }
 
 /// The arrays `data`, `indices`, `indptr` of a group as a matrix of `(major, minor)` rows and columns.
+///
+/// `major` is backed by the length of `indptr`, `minor` costs nothing: neither needs belief.
 pub(crate) fn read_compressed(hdf: &Hdf, place: &str, (major, minor): (usize, usize)) -> Result<CsrMatrix> {
     let path = |name: &str| format!("{place}/{name}");
     let data = hdf.f32s(&path("data"))?;
-    check_shape(major, minor, data.len()).map_err(|problem| hdf.error(place, problem))?;
     let indices = unsigned(hdf, &path("indices"))?;
     let indptr: Vec<usize> = unsigned(hdf, &path("indptr"))?;
     CsrMatrix::new(major, minor, indptr, indices, data)

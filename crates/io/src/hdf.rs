@@ -195,9 +195,13 @@ impl Hdf {
         self.checked(path)?.read_f32().map_err(|source| self.failed(path, &source))
     }
 
-    /// A window of rows of a two-dimensional array as f32, row by row.
-    pub(crate) fn f32_rows(&self, path: &str, start: u64, rows: u64) -> Result<Vec<f32>> {
-        self.checked(path)?.read_f32_rows(start, rows).map_err(|source| self.failed(path, &source))
+    /// A two-dimensional array of numbers, to be read some rows at a time.
+    pub(crate) fn rows(&self, path: &str) -> Result<Rows<'_>> {
+        self.expect(path, &[Element::Integer, Element::Float, Element::Boolean], "numbers")?;
+        let array = self.checked(path)?;
+        let chunk = array.chunk_shape().map_err(|source| self.failed(path, &source))?;
+        let chunk_rows = chunk.and_then(|shape| shape.first().copied()).unwrap_or(1).max(1);
+        Ok(Rows { hdf: self, path: path.into(), array, chunk_rows })
     }
 
     /// All values as f64; integers and booleans are converted.
@@ -226,6 +230,28 @@ impl Hdf {
         } else {
             array.read_string().map_err(fail)
         }
+    }
+}
+
+/// An array that is read some rows at a time.
+pub(crate) struct Rows<'a> {
+    hdf: &'a Hdf,
+    path: String,
+    array: Dataset,
+    chunk_rows: u64,
+}
+
+impl Rows<'_> {
+    /// Rows `start..start + count` as f32, row by row; integers and booleans are converted.
+    pub(crate) fn read(&self, start: usize, count: usize) -> Result<Vec<f32>> {
+        let values = self.array.read_f32_rows(start as u64, count as u64);
+        values.map_err(|source| self.hdf.failed(&self.path, &source))
+    }
+
+    /// About `most` rows, in whole chunks so that none is decompressed twice.
+    pub(crate) fn whole_chunks(&self, most: usize) -> usize {
+        let chunk = usize::try_from(self.chunk_rows).unwrap_or(usize::MAX);
+        (most / chunk).max(1).saturating_mul(chunk)
     }
 }
 

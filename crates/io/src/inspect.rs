@@ -88,7 +88,7 @@ pub fn inspect(path: &Path) -> Result<Summary> {
                         at_place.notes.into_iter().filter(|note| !data.notes.contains(note)).collect();
                     notes.extend(new);
                 }
-                Err(error) => notes.push(format!("{place}: {error}")),
+                Err(error) => notes.push(error.to_string()),
             }
         }
         notes.append(&mut data.notes);
@@ -173,13 +173,12 @@ impl fmt::Display for Summary {
         for modality in &self.modalities {
             let place = if modality.place.is_empty() { String::new() } else { format!(" at {}", modality.place) };
             let what = if modality.counts { "counts" } else { "real values" };
-            writeln!(
-                to,
-                "  {}{place}: {} features ({}, ...), {what}",
-                modality.name,
-                modality.features,
-                modality.examples.join(", ")
-            )?;
+            let examples = if modality.examples.is_empty() {
+                String::new()
+            } else {
+                format!(" ({}, ...)", modality.examples.join(", "))
+            };
+            writeln!(to, "  {}{place}: {} features{examples}, {what}", modality.name, modality.features)?;
             let (low, high) = modality.range;
             writeln!(to, "    {:.1} % not zero, values {low} to {high}", 100.0 * modality.density)?;
             let (least, median, most) = modality.depth;

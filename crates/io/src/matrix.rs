@@ -290,7 +290,9 @@ impl Matrix {
 
     /// The sum of each row, `[rows]`: the depth of a cell if values are counts.
     pub fn row_sums(&self) -> Vec<f64> {
-        (0..self.rows()).map(|row| self.row_entries(row).map(|entry| f64::from(entry.1)).sum()).collect()
+        // From +0: `sum` starts at -0, which an empty cell would keep.
+        let sum = |row| self.row_entries(row).fold(0.0, |sum, entry| sum + f64::from(entry.1));
+        (0..self.rows()).map(sum).collect()
     }
 
     /// The sum of each column, `[columns]`.

@@ -4,7 +4,7 @@ use std::{collections::HashMap, io::Read, path::Path};
 
 use crate::{
     Column, ColumnValues, Error, Feature, Kind, Result,
-    text::{Lines, decompressed, open},
+    text::{decompressed, open, read_record},
 };
 
 /// `stem_1`, `stem_2`, ...
@@ -30,34 +30,49 @@ pub(crate) fn check_unique(file: &str, what: &str, names: &[String]) -> Result<(
 pub(crate) struct SideTable {
     file: String,
     rows: Vec<Vec<String>>,
+    /// Whether the first row can be a header; otherwise a row too many is an error, not a header.
+    may_have_header: bool,
 }
+
+/// First fields of the header lines of tables of cells and features, in lower case.
+const HEADER_WORDS: [&str; 12] =
+    ["", "barcode", "barcodes", "cell", "cells", "cell_id", "index", "id", "gene", "gene_id", "feature", "peak"];
 
 impl SideTable {
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let file = path.display().to_string();
-        Self::from_lines(Lines::new(&file, open(path)?), separator_by_name(&file))
+        Self::from_text(&path.display().to_string(), open(path)?)
     }
 
     pub(crate) fn read(file: &str, source: impl Read) -> Result<Self> {
-        Self::from_lines(Lines::new(file, decompressed(file, source)?), separator_by_name(file))
+        Self::from_text(file, decompressed(file, source)?)
     }
 
-    fn from_lines(mut lines: Lines<'_>, separator: char) -> Result<Self> {
+    fn from_text(file: &str, source: impl Read) -> Result<Self> {
+        let is_csv = file.trim_end_matches(".gz").ends_with(".csv");
+        let mut records = csv::ReaderBuilder::new()
+            .delimiter(if is_csv { b',' } else { b'\t' })
+            .quoting(is_csv)
+            .has_headers(false)
+            .flexible(true)
+            .from_reader(source);
+        let mut record = csv::StringRecord::new();
         let mut rows: Vec<Vec<String>> = Vec::new();
-        while let Some(line) = lines.next()? {
-            let row: Vec<String> =
-                line.split(separator).map(|field| field.trim().trim_matches('"').to_owned()).collect();
+        while read_record(file, &mut records, &mut record)? {
+            let row: Vec<String> = record.iter().map(|field| field.trim().to_owned()).collect();
             if row[0].is_empty() && !rows.is_empty() {
-                return Err(lines.error("a line without a name: remove it, or the rows do not match the matrix"));
+                let line = record.position().map_or(0, csv::Position::line);
+                return Err(Error::line(file, line, "has no name: give each row one, as the matrix has"));
             }
             rows.push(row);
         }
-        Ok(Self { file: lines.file.to_owned(), rows })
+        let first = rows.first().map(|row| row[0].to_lowercase());
+        let may_have_header = is_csv || first.is_some_and(|first| HEADER_WORDS.contains(&first.as_str()));
+        Ok(Self { file: file.to_owned(), rows, may_have_header })
     }
 
     /// Whether the table names `count` rows, with or without a header line.
     pub(crate) fn fits(&self, count: usize) -> bool {
-        self.rows.len() == count || self.rows.len() == count + 1
+        self.rows.len() == count || (self.may_have_header && self.rows.len() == count + 1)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -118,10 +133,6 @@ impl SideTable {
         let names: Vec<String> = self.rows.iter().map(|row| row[0].clone()).collect();
         Kind::guess_from_names(&names).or_else(|| Kind::guess(name)).unwrap_or(Kind::Rna)
     }
-}
-
-fn separator_by_name(file: &str) -> char {
-    if file.trim_end_matches(".gz").ends_with(".csv") { ',' } else { '\t' }
 }
 
 /// Numbers if every text is a number or missing, else labels.

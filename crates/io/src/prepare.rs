@@ -123,6 +123,19 @@ pub fn make_names_unique(features: &mut [Feature]) -> usize {
     renamed
 }
 
+impl Dataset {
+    /// Makes the feature names of each modality unique by [`make_names_unique`]; a note says how many it renamed.
+    pub fn make_feature_names_unique(&mut self) {
+        for modality in &mut self.modalities {
+            let renamed = make_names_unique(&mut modality.features);
+            if renamed > 0 {
+                let name = &modality.name;
+                self.notes.push(format!("{name}: {renamed} repeated feature names got a suffix (-1, -2, ...)"));
+            }
+        }
+    }
+}
+
 /// Checks that every value is finite, and names the first that is not.
 ///
 /// # Errors

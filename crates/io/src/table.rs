@@ -6,7 +6,7 @@ use crate::{
     Dataset, Error, Feature, Kind, Modality, Orientation, Result,
     dataset::collect_rows,
     names::{check_unique, is_missing},
-    text::{decompressed, open},
+    text::{decompressed, open, read_record},
 };
 
 /// Reads a table with a header of names and a name at the start of each row, plain or gzipped.
@@ -99,19 +99,6 @@ fn sniff_separator(start: &[u8]) -> u8 {
     }
     // The last of equals would win in `max_by_key`; the comma stands first, so look from behind.
     counts.iter().rev().max_by_key(|count| count.1).map_or(b',', |count| count.0)
-}
-
-fn read_record<R: Read>(file: &str, records: &mut csv::Reader<R>, record: &mut csv::StringRecord) -> Result<bool> {
-    records.read_record(record).map_err(|error| {
-        let line = error.position().map_or(0, csv::Position::line);
-        match error.into_kind() {
-            csv::ErrorKind::Io(source) => Error::io(file, source),
-            csv::ErrorKind::Utf8 { .. } => {
-                Error::line(file, line, "the text is not UTF-8: this is a binary file or one in an old encoding")
-            }
-            kind => Error::line(file, line, format!("{kind:?}")),
-        }
-    })
 }
 
 /// The values of the next row, NaN where missing; its name goes to `names`.

@@ -79,3 +79,21 @@ impl<'a> Lines<'a> {
         Error::line(self.file, self.number, problem)
     }
 }
+
+/// Reads the next record of a table; false at the end.
+pub(crate) fn read_record<R: Read>(
+    file: &str,
+    records: &mut csv::Reader<R>,
+    record: &mut csv::StringRecord,
+) -> Result<bool> {
+    records.read_record(record).map_err(|error| {
+        let line = error.position().map_or(0, csv::Position::line);
+        match error.into_kind() {
+            csv::ErrorKind::Io(source) => Error::io(file, source),
+            csv::ErrorKind::Utf8 { .. } => {
+                Error::line(file, line, "the text is not UTF-8: this is a binary file or one in an old encoding")
+            }
+            kind => Error::line(file, line, format!("{kind:?}")),
+        }
+    })
+}

@@ -120,7 +120,7 @@ fn dense_places_of_another_shape_or_type_are_refused() {
     let error = read(bytes).unwrap_err().to_string();
     assert!(error.contains("has shape [3, 2] but the cells and features need [2, 3]"), "{error}");
     let bytes = h5ad(|file| dense(file, &[2, 3], |array| array.with_vlen_strings(&["a"; 6])));
-    assert!(read(bytes).unwrap_err().to_string().contains("does not hold numbers"));
+    assert!(read(bytes).unwrap_err().to_string().contains("holds Text elements where numbers were expected"));
     let bytes = h5ad(|file| dense(file, &[2, 3], |array| array.with_i32_data(&[1, 2, 3, 4, 5, 6])));
     assert_eq!(read(bytes).unwrap().modalities[0].matrix.to_row_major(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
 }

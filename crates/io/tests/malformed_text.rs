@@ -124,10 +124,7 @@ fn a_tenx_folder_that_does_not_fit_together_is_named() {
         (&[], "holds no matrix.mtx"),
         (&[("matrix.mtx", &matrix), ("barcodes.tsv", "x\ny\n")], "has no features.tsv"),
         (&[("matrix.mtx", &matrix), ("genes.tsv", features)], "has no barcodes.tsv"),
-        (
-            &[("matrix.mtx", &matrix), ("genes.tsv", features), ("barcodes.tsv", "x\n\n")],
-            "line 2: a line without a name",
-        ),
+        (&[("matrix.mtx", &matrix), ("genes.tsv", features), ("barcodes.tsv", "x\n\tb\n")], "line 2: has no name"),
         (
             &[("matrix.mtx", &matrix), ("genes.tsv", features), ("barcodes.tsv", "x\nx\n")],
             "cell `x` is number 1 and again",

@@ -46,6 +46,14 @@ fn repeated_gene_names_get_the_suffixes_of_anndata() {
 }
 
 #[test]
+fn renamed_features_are_noted() {
+    let mut data = table("rna.csv", "c,g,h,g\nA,1,2,3\n");
+    data.make_feature_names_unique();
+    assert!(data.modalities[0].feature_names().eq(["g", "h", "g-1"]));
+    assert_eq!(data.notes, ["rna: 1 repeated feature names got a suffix (-1, -2, ...)"]);
+}
+
+#[test]
 fn a_value_that_is_no_count_is_named_with_its_cell_and_feature() {
     let data = table("rna.csv", "c,g1,g2\nA,1,2\nB,0,-3\n");
     let error = check_counts(&data.modalities[0], &data.cells).unwrap_err().to_string();
@@ -70,6 +78,7 @@ fn a_cell_without_counts_is_found_but_not_one_without_measurement() {
         measured: Measured::from_rows([vec![true, false], vec![true, true], vec![false, false]]),
     };
     assert_eq!(zero_depth_cells(&modality), [0]);
+    assert!(modality.matrix.row_sums()[0].is_sign_positive());
 }
 
 #[test]

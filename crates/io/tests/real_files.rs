@@ -1,6 +1,6 @@
 //! Files written by anndata, scanpy and R give the values that anndata and SciPy read from them.
 
-use gradome_io::{ColumnValues, Dataset, Kind, Orientation, ReadOptions, inspect, read, read_h5ad};
+use gradome_io::{ColumnValues, Dataset, Kind, Orientation, ReadOptions, check_counts, inspect, read, read_h5ad};
 
 mod common;
 
@@ -106,4 +106,18 @@ fn inspection_lists_every_place() {
     assert!(text.contains("annotation louvain: categories"), "{text}");
     let json = serde_json::to_value(&summary).unwrap();
     assert_eq!(json["format"], "h5ad");
+}
+
+#[test]
+fn demo_data_holds_two_batches_and_says_what_was_not_measured() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../demo-data/pbmc_cite_seq.h5ad");
+    let data = read_h5ad(file.as_ref(), &["X", "obsm/protein_expression"]).unwrap();
+    let (batches, codes) = data.column("batch").unwrap().labels();
+    assert_eq!((batches, codes.len()), (vec!["5k".into(), "10k".into()], 400));
+    for modality in &data.modalities {
+        check_counts(modality, &data.cells).unwrap();
+    }
+    // 15 of the 29 proteins are missing in the 200 cells of the second batch.
+    let measured = data.modality("protein").unwrap().measured.as_ref().unwrap();
+    assert_eq!((measured.missing(), measured.cell(0).contains(&false)), (15 * 200, false));
 }
