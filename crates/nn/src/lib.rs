@@ -19,16 +19,25 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod checkpoint;
 pub mod distributions;
 mod error;
 mod init;
 mod layers;
 pub mod metrics;
 mod operator;
+pub mod optim;
+mod schedule;
 mod store;
+mod threads;
+pub mod trainer;
 
+pub use checkpoint::{Checkpoint, ModelCard};
 pub use error::{Error, Result};
 pub use init::Init;
 pub use layers::{Activation, BatchNorm, Dropout, Embedding, LayerNorm, Linear, Norm};
 pub use operator::{Operator, OperatorEntry};
+pub use schedule::{Decay, Schedule};
 pub use store::{Bound, ParamId, ParamStore, Rng, Scope, Step};
+pub use threads::{available_threads, set_threads};
+pub use trainer::{Trainer, TrainerConfig};

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use gradome_tape::{Float, Gradients, Shape, Tape, Tensor, Var};
+use gradome_tape::{Float, Shape, Tape, Tensor, Var};
 use rand::{RngExt, SeedableRng};
 use rand_distr::StandardNormal;
 
@@ -17,7 +17,7 @@ pub type Rng = rand_chacha::ChaCha8Rng;
 pub struct ParamId(pub(crate) usize);
 
 impl ParamId {
-    /// The key under which [`Gradients`] hold this parameter's gradient.
+    /// The key under which [`Gradients`](gradome_tape::Gradients) hold this parameter's gradient.
     pub fn key(self) -> usize {
         self.0
     }
@@ -253,12 +253,6 @@ impl<'s, 't, T: Float> Step<'s, 't, T> {
     pub fn update(self, id: ParamId, value: Tensor<T>) {
         self.bound.updates.borrow_mut().push((id, value));
     }
-}
-
-/// The Euclidean norm of all gradients together.
-pub fn global_norm<T: Float>(gradients: &Gradients<T>) -> f64 {
-    let square = |key| gradients.get(key).map_or(0.0, |g| g.data().iter().map(|v| v.to_f64().powi(2)).sum::<f64>());
-    gradients.keys().into_iter().map(square).sum::<f64>().sqrt()
 }
 
 #[cfg(test)]

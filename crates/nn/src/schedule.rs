@@ -1,0 +1,130 @@
+//! Learning rates over the course of training.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// How the learning rate changes: a linear warm-up, then a decay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Schedule {
+    /// Over this many epochs the rate rises linearly from 0 to its full value; may be a fraction. Default 0.
+    pub warmup_epochs: f64,
+    /// What follows. Default constant.
+    pub decay: Decay,
+}
+
+/// How the learning rate falls after the warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Decay {
+    /// It stays.
+    #[default]
+    Constant,
+    /// Half a cosine from the full rate to `final_factor` of it at the last epoch (Loshchilov & Hutter 2017, eq. 5).
+    Cosine {
+        /// The share of the rate that is left at the end, 0..=1. Default 0.
+        #[serde(default)]
+        final_factor: f64,
+    },
+    /// The rate is multiplied by `rate` each epoch, smoothly.
+    Exponential {
+        /// The factor per epoch, above 0 up to 1.
+        rate: f64,
+    },
+    /// The rate is multiplied by `factor` after more than `patience` epochs without a better held-out score.
+    /// PyTorch: `ReduceLROnPlateau` with its relative threshold of 1e-4.
+    Plateau {
+        /// The factor, above 0 and below 1.
+        factor: f64,
+        /// Epochs without a better score that are borne.
+        patience: usize,
+        /// The rate never falls below this. Default 0.
+        #[serde(default)]
+        min_learning_rate: f64,
+    },
+}
+
+/// What a schedule remembers between epochs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PlateauState {
+    factor: f64,
+    best: Option<f64>,
+    waited: usize,
+}
+
+impl Default for PlateauState {
+    fn default() -> Self {
+        Self { factor: 1.0, best: None, waited: 0 }
+    }
+}
+
+/// A score counts as better when it is lower by this share of the best.
+const PLATEAU_THRESHOLD: f64 = 1e-4;
+
+impl Schedule {
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// When one is out of its range; the error names it.
+    pub fn validate(&self) -> Result<()> {
+        let check = |ok: bool, field: &str, value: f64, expected: &str| {
+            if ok {
+                Ok(())
+            } else {
+                Err(Error::config(format!("schedule.{field}"), format!("{value} is not {expected}")))
+            }
+        };
+        let warmup = self.warmup_epochs;
+        check(warmup >= 0.0 && warmup.is_finite(), "warmup_epochs", warmup, "a number of epochs, 0 or more")?;
+        match self.decay {
+            Decay::Constant => Ok(()),
+            Decay::Cosine { final_factor: f } => {
+                check((0.0..=1.0).contains(&f), "decay.final_factor", f, "between 0 and 1")
+            }
+            Decay::Exponential { rate } => check(rate > 0.0 && rate <= 1.0, "decay.rate", rate, "above 0 and up to 1"),
+            Decay::Plateau { factor, min_learning_rate: min, .. } => {
+                check(factor > 0.0 && factor < 1.0, "decay.factor", factor, "above 0 and below 1")?;
+                check(min >= 0.0 && min.is_finite(), "decay.min_learning_rate", min, "0 or more")
+            }
+        }
+    }
+
+    /// The learning rate after `epoch` epochs (a fraction within an epoch) of `max_epochs`, when nothing has reached
+    /// a plateau.
+    pub fn learning_rate(&self, base: f64, epoch: f64, max_epochs: usize) -> f64 {
+        self.rate_at(base, epoch, max_epochs, &PlateauState::default())
+    }
+
+    pub(crate) fn rate_at(&self, base: f64, epoch: f64, max_epochs: usize, plateau: &PlateauState) -> f64 {
+        if epoch < self.warmup_epochs {
+            return base * epoch / self.warmup_epochs;
+        }
+        let after = epoch - self.warmup_epochs;
+        match self.decay {
+            Decay::Constant => base,
+            Decay::Cosine { final_factor } => {
+                let span = (max_epochs as f64 - self.warmup_epochs).max(f64::MIN_POSITIVE);
+                let cosine = (std::f64::consts::PI * (after / span).min(1.0)).cos();
+                base * (final_factor + (1.0 - final_factor) * (1.0 + cosine) / 2.0)
+            }
+            Decay::Exponential { rate } => base * rate.powf(after),
+            Decay::Plateau { min_learning_rate, .. } => (base * plateau.factor).max(min_learning_rate.min(base)),
+        }
+    }
+
+    /// Looks at the score (lower is better) of an epoch that has ended.
+    pub(crate) fn observe(&self, state: &mut PlateauState, score: f64) {
+        let Decay::Plateau { factor, patience, .. } = self.decay else { return };
+        if state.best.is_none_or(|best| score < best - PLATEAU_THRESHOLD * best.abs()) {
+            state.best = Some(score);
+            state.waited = 0;
+            return;
+        }
+        state.waited += 1;
+        if state.waited > patience {
+            state.factor *= factor;
+            state.waited = 0;
+        }
+    }
+}

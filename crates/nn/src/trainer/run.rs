@@ -1,0 +1,317 @@
+//! One run of the loop.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::Instant;
+
+use gradome_tape::{Float, Gradients, Tape, Tensor};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+
+use super::display::Display;
+use super::resume::{self, Snapshot, State};
+use super::{CHECKPOINT_FILE, End, EpochMetrics, METRICS_FILE, MODEL_FILE, Outcome, Progress, Task, Trainer};
+use crate::checkpoint::{self, file::write_atomically};
+use crate::error::{Error, Result};
+use crate::optim::{Optimizer, clip_factor, global_norm};
+use crate::store::{ParamStore, Rng, Step};
+
+pub(super) struct Run<'a, T: Float, K> {
+    trainer: &'a Trainer,
+    task: &'a K,
+    store: &'a mut ParamStore<T>,
+    optimizer: Optimizer<T>,
+    tape: Tape<T>,
+    state: State,
+    /// All arrays of the store at the lowest monitored score.
+    best: Option<Vec<Tensor<T>>>,
+    /// The examples in this epoch's order.
+    order: Vec<usize>,
+    batches: usize,
+    learning_rate: f64,
+    display: Display,
+}
+
+/// What random numbers are for; each purpose has a stream of its own.
+enum Purpose {
+    Order,
+    Noise,
+}
+
+/// A generator that depends on the place in the run alone, so that resuming needs no generator's state.
+fn stream(seed: u64, epoch: usize, step: usize, purpose: Purpose) -> Rng {
+    let mut key = [0; 32];
+    for (bytes, word) in key.as_chunks_mut::<8>().0.iter_mut().zip([seed, epoch as u64, step as u64, purpose as u64]) {
+        *bytes = word.to_le_bytes();
+    }
+    Rng::from_seed(key)
+}
+
+impl<'a, T: Float, K: Task<T>> Run<'a, T, K> {
+    pub fn new(trainer: &'a Trainer, task: &'a K, store: &'a mut ParamStore<T>) -> Result<Self> {
+        let config = &trainer.config;
+        let mut optimizer = Optimizer::new(config.optimizer, config.weight_decay, store);
+        let (mut state, mut best) = (State::default(), None);
+        if let Some(path) = trainer.file(CHECKPOINT_FILE).filter(|_| trainer.resume) {
+            (state, best) = resume::read(&path, config, &trainer.card, task.rows(), store, &mut optimizer)?;
+        }
+        let batches = config.batches(task.rows());
+        let display = Display::new(trainer.quiet, config.max_epochs, config.max_epochs * batches, state.step);
+        let (tape, order) = (Tape::new(), Vec::new());
+        Ok(Self { trainer, task, store, optimizer, tape, state, best, order, batches, learning_rate: 0.0, display })
+    }
+
+    pub fn go(mut self) -> Result<Outcome> {
+        let end = self.epochs();
+        let text = match &end {
+            Ok(End::Finished) => format!("trained for {} epochs", self.state.epoch),
+            Ok(End::StoppedEarly) => format!("stopped early after {} epochs: no better score", self.state.epoch),
+            Ok(End::Interrupted { .. }) => format!("interrupted in epoch {}", self.state.epoch + 1),
+            Err(_) => format!("failed in epoch {}", self.state.epoch + 1),
+        };
+        self.display.end(&text);
+        Ok(Outcome { end: end?, history: self.state.history })
+    }
+
+    fn epochs(&mut self) -> Result<End> {
+        self.start_metrics()?;
+        let config = &self.trainer.config;
+        let mut end = End::Finished;
+        while self.state.epoch < config.max_epochs {
+            if self.stops_early() {
+                end = End::StoppedEarly;
+                break;
+            }
+            self.shuffle();
+            let (start, before) = (Instant::now(), self.state.seconds);
+            while self.state.batch < self.batches {
+                self.step()?;
+                self.state.seconds = before + start.elapsed().as_secs_f64();
+                if let Some(interrupted) = self.interrupted()? {
+                    return Ok(interrupted);
+                }
+            }
+            let scores = self.task.validate(self.store)?;
+            self.state.seconds = before + start.elapsed().as_secs_f64();
+            self.end_epoch(scores.unwrap_or_default())?;
+            if let Some(interrupted) = self.interrupted()? {
+                return Ok(interrupted);
+            }
+            if config.checkpoint_every > 0 && self.state.epoch.is_multiple_of(config.checkpoint_every) {
+                self.snapshot()?;
+            }
+        }
+        self.finish()?;
+        Ok(end)
+    }
+
+    fn stops_early(&self) -> bool {
+        let patience = self.trainer.config.patience;
+        patience > 0 && self.state.waited >= patience
+    }
+
+    fn shuffle(&mut self) {
+        let config = &self.trainer.config;
+        self.order.clear();
+        self.order.extend(0..self.task.rows());
+        if config.shuffle {
+            self.order.shuffle(&mut stream(config.seed, self.state.epoch, 0, Purpose::Order));
+        }
+    }
+
+    fn step(&mut self) -> Result<()> {
+        let config = &self.trainer.config;
+        let start = self.state.batch * config.batch_size;
+        let rows = start..self.order.len().min(start + config.batch_size);
+        let count = rows.len() as f64;
+        let at = |batch: f64| self.state.epoch as f64 + batch / self.batches as f64;
+        let progress =
+            Progress { epoch: at(self.state.batch as f64), step: self.state.step, max_epochs: config.max_epochs };
+        // the middle of the step: a warm-up does not waste its first step on a rate of 0
+        let middle = at(self.state.batch as f64 + 0.5);
+        self.learning_rate =
+            config.schedule.rate_at(config.learning_rate, middle, config.max_epochs, &self.state.plateau);
+
+        let (gradients, numbers, updates) = {
+            let bound = self.store.bind(&self.tape);
+            let step = Step::train(&self.tape, &bound, self.noise());
+            let loss = self.task.loss(step, &self.order[rows.clone()], &progress)?;
+            let gradients = loss.total.backward();
+            let mut numbers = vec![("loss".to_owned(), loss.total.item().to_f64())];
+            numbers.extend(loss.parts.into_iter().map(|(name, part)| (name, part.item().to_f64())));
+            (gradients, numbers, bound.into_updates())
+        };
+        self.tape.reset();
+        let norm = global_norm(&gradients);
+        if let Some((name, value)) = numbers.iter().find(|(_, value)| !value.is_finite()) {
+            return Err(self.failed(format!("'{name}' is {value}"), &self.order[rows], &progress));
+        }
+        if !norm.is_finite() {
+            let problem = self.bad_gradient(&gradients);
+            return Err(self.failed(problem, &self.order[rows], &progress));
+        }
+        let scale = if config.gradient_clip > 0.0 { clip_factor(norm, config.gradient_clip) } else { 1.0 };
+        self.optimizer.step(self.store, &gradients, self.learning_rate, scale);
+        self.store.apply(updates);
+        for (name, value) in numbers {
+            let (sum, examples) = self.state.sums.entry(name).or_default();
+            *sum += value * count;
+            *examples += count;
+        }
+        self.state.batch += 1;
+        self.state.step += 1;
+        self.display.step();
+        Ok(())
+    }
+
+    fn noise(&self) -> Rng {
+        stream(self.trainer.config.seed, self.state.epoch, self.state.step, Purpose::Noise)
+    }
+
+    fn bad_gradient(&self, gradients: &Gradients<T>) -> String {
+        for (id, entry) in self.store.entries() {
+            let values = gradients.get(id.key()).map_or(&[][..], Tensor::data);
+            if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+                return format!("the gradient of parameter '{}' is {} at element {at}", entry.path, values[at]);
+            }
+        }
+        "the norm of all gradients is too large to compute; lower learning_rate".into()
+    }
+
+    /// Runs the step at hand again to find the op that made the first value which is not finite.
+    fn failed(&self, problem: String, rows: &[usize], progress: &Progress) -> Error {
+        self.tape.detect_anomaly(true);
+        let anomaly = {
+            let bound = self.store.bind(&self.tape);
+            let step = Step::train(&self.tape, &bound, self.noise());
+            self.task.loss(step, rows, progress).map(|_| self.tape.anomaly())
+        };
+        let cause = match anomaly {
+            Ok(Some(op)) => format!("the first cause is the op {op}"),
+            Ok(None) => "all values of the forward pass are finite".into(),
+            Err(error) => format!("run again, the step fails: {error}"),
+        };
+        self.training_error(format!("{problem}; {cause}; the last good weights were kept"))
+    }
+
+    /// An error at the step at hand.
+    fn training_error(&self, problem: String) -> Error {
+        Error::Training { epoch: self.state.epoch + 1, step: self.state.step + 1, problem }
+    }
+
+    fn end_epoch(&mut self, scores: super::Scores) -> Result<()> {
+        if let Some((name, score)) = scores.iter().find(|(_, score)| !score.is_finite()) {
+            return Err(self.training_error(format!("the held-out score '{name}' is {score}")));
+        }
+        let state = &mut self.state;
+        let train: BTreeMap<_, _> =
+            std::mem::take(&mut state.sums).into_iter().map(|(name, (sum, count))| (name, sum / count)).collect();
+        state.epoch += 1;
+        state.batch = 0;
+        let monitored = scores.first().map(|(name, score)| (name.clone(), *score));
+        let plateau_score = monitored.as_ref().map_or(train["loss"], |(_, score)| *score);
+        self.trainer.config.schedule.observe(&mut state.plateau, plateau_score);
+        let metrics = EpochMetrics {
+            epoch: state.epoch,
+            learning_rate: self.learning_rate,
+            train,
+            validation: scores.into_iter().collect(),
+            seconds: std::mem::take(&mut state.seconds),
+        };
+        self.write_metrics(&metrics)?;
+        let state = &mut self.state;
+        if let Some((name, score)) = monitored {
+            if state.best.is_none_or(|best| score < best) {
+                state.best = Some(score);
+                state.history.best_epoch = Some(state.epoch);
+                keep(&mut self.best, self.store);
+            }
+            if state.reference.is_none_or(|reference| score < reference - self.trainer.config.min_delta) {
+                state.reference = Some(score);
+                state.waited = 0;
+            } else {
+                state.waited += 1;
+            }
+            state.history.monitored = Some(name);
+        }
+        self.display.epoch(&metrics, state.history.monitored.as_deref(), self.trainer.config.max_epochs);
+        state.history.epochs.push(metrics);
+        Ok(())
+    }
+
+    /// Brings the metrics file to the state at hand: empty at the start, without later epochs when resumed.
+    fn start_metrics(&self) -> Result<()> {
+        let Some(path) = self.trainer.file(METRICS_FILE) else { return Ok(()) };
+        if let Some(folder) = &self.trainer.folder {
+            std::fs::create_dir_all(folder).map_err(|error| Error::file(folder, format!("cannot be made: {error}")))?;
+        }
+        write_atomically(&path, |out| {
+            for metrics in &self.state.history.epochs {
+                line(out, metrics).map_err(|error| Error::file(&path, error))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn write_metrics(&self, metrics: &EpochMetrics) -> Result<()> {
+        let Some(path) = self.trainer.file(METRICS_FILE) else { return Ok(()) };
+        let file = std::fs::OpenOptions::new().append(true).open(&path);
+        file.and_then(|mut file| line(&mut file, metrics)).map_err(|error| Error::file(&path, error))
+    }
+
+    fn interrupted(&self) -> Result<Option<End>> {
+        let Some(signal) = self.trainer.stop.signal() else { return Ok(None) };
+        let checkpoint = self.snapshot()?;
+        Ok(Some(End::Interrupted { signal, checkpoint }))
+    }
+
+    fn snapshot(&self) -> Result<Option<std::path::PathBuf>> {
+        let Some(path) = self.trainer.file(CHECKPOINT_FILE) else { return Ok(None) };
+        let snapshot = Snapshot {
+            config: &self.trainer.config,
+            card: &self.trainer.card,
+            rows: self.task.rows(),
+            store: self.store,
+            best: self.best.as_deref(),
+            optimizer: &self.optimizer,
+            state: &self.state,
+        };
+        snapshot.write(&path)?;
+        Ok(Some(path))
+    }
+
+    /// Restores the best weights and leaves the model instead of the run's state.
+    fn finish(&mut self) -> Result<()> {
+        if let Some(best) = self.best.take() {
+            let ids: Vec<_> = self.store.entries().map(|(id, _)| id).collect();
+            for (id, value) in ids.into_iter().zip(best) {
+                self.store.set(id, value);
+            }
+        }
+        let (Some(model), Some(state)) = (self.trainer.file(MODEL_FILE), self.trainer.file(CHECKPOINT_FILE)) else {
+            return Ok(());
+        };
+        checkpoint::save(&model, &self.trainer.card, self.store)?;
+        match std::fs::remove_file(&state) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::file(&state, format!("cannot be removed: {error}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn line(out: &mut dyn Write, metrics: &EpochMetrics) -> std::io::Result<()> {
+    let mut text = serde_json::to_string(metrics)?;
+    text.push('\n');
+    out.write_all(text.as_bytes())
+}
+
+/// Copies all arrays of a store, into the memory of an earlier copy where there is one.
+fn keep<T: Float>(kept: &mut Option<Vec<Tensor<T>>>, store: &ParamStore<T>) {
+    let values = store.entries().map(|(_, entry)| &entry.value);
+    match kept {
+        Some(kept) => kept.iter_mut().zip(values).for_each(|(to, from)| to.data_mut().copy_from_slice(from.data())),
+        None => *kept = Some(values.cloned().collect()),
+    }
+}

@@ -1,0 +1,63 @@
+//! What is trained: a loss on examples and a score on held-out ones.
+
+use gradome_tape::{Float, Var};
+
+use crate::error::Result;
+use crate::store::{ParamStore, Step};
+
+/// A model with its data, as the trainer sees it.
+///
+/// Both methods must depend on their arguments alone; noise comes from [`Step::normal`] and [`Step::with_rng`], so that
+/// a resumed run is the same run.
+pub trait Task<T: Float> {
+    /// How many training examples there are.
+    fn rows(&self) -> usize;
+
+    /// The loss of some training examples, given by their numbers in `0..rows()`.
+    ///
+    /// # Errors
+    /// When the examples cannot be used; training stops with this error.
+    fn loss<'t>(&self, step: Step<'_, 't, T>, rows: &[usize], progress: &Progress) -> Result<Loss<'t, T>>;
+
+    /// Held-out scores after an epoch, by name; the first, of which lower is better, decides on early stopping, on
+    /// the best weights and on plateaus. `None` when nothing is held out: then the last weights are kept.
+    ///
+    /// # Errors
+    /// When the held-out examples cannot be used; training stops with this error.
+    fn validate(&self, store: &ParamStore<T>) -> Result<Option<Scores>>;
+}
+
+/// Held-out numbers by name.
+pub type Scores = Vec<(String, f64)>;
+
+/// The loss of a step.
+pub struct Loss<'t, T: Float> {
+    /// What is minimised: one number, the mean over the examples of the step.
+    pub total: Var<'t, T>,
+    /// Numbers to report beside it, by name; each one number, a mean over the examples. `loss` is the total's name.
+    pub parts: Vec<(String, Var<'t, T>)>,
+}
+
+impl<'t, T: Float> Loss<'t, T> {
+    /// A loss without parts.
+    pub fn new(total: Var<'t, T>) -> Self {
+        Self { total, parts: Vec::new() }
+    }
+
+    /// Adds a number to report.
+    pub fn with(mut self, name: impl Into<String>, part: Var<'t, T>) -> Self {
+        self.parts.push((name.into(), part));
+        self
+    }
+}
+
+/// How far training has come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// Epochs done so far, a fraction within an epoch: 0 at the first step, 1.5 in the middle of the second epoch.
+    pub epoch: f64,
+    /// Steps done so far.
+    pub step: usize,
+    /// Epochs in all, unless training stops early.
+    pub max_epochs: usize,
+}
