@@ -189,6 +189,25 @@ pub struct Modality {
 }
 
 impl Modality {
+    /// A modality of which everything was measured; `names` become ids as well.
+    ///
+    /// ```
+    /// use gradome_io::{Kind, Matrix, Modality};
+    ///
+    /// let matrix = Matrix::dense(1, 2, vec![0.5, -1.0]);
+    /// let latent = Modality::new("X_latent", Kind::Other("latent".into()), ["z1", "z2"], matrix);
+    /// assert!(latent.feature_names().eq(["z1", "z2"]));
+    /// ```
+    ///
+    /// # Panics
+    /// If there are not as many names as columns.
+    pub fn new(name: &str, kind: Kind, names: impl IntoIterator<Item = impl Into<String>>, matrix: Matrix) -> Self {
+        let feature = |name: String| Feature { id: name.clone(), name, kind: kind.clone() };
+        let features: Vec<Feature> = names.into_iter().map(|name| feature(name.into())).collect();
+        assert_eq!(features.len(), matrix.columns(), "modality `{name}`: names and columns differ in number");
+        Self { name: name.into(), kind, features, matrix, measured: None }
+    }
+
     /// Names of the features, in the order of the columns.
     pub fn feature_names(&self) -> impl Iterator<Item = &str> {
         self.features.iter().map(|feature| feature.name.as_str())

@@ -115,11 +115,9 @@ fn read_obsm(hdf: &Hdf, place: &str, name: &str, data: &mut Dataset) -> Result<(
         (matrix, measured, names)
     };
     note_missing(place, &measured, data);
-    let feature = |name: String| Feature { id: name.clone(), name, kind: kind.clone() };
-    let features = names.into_iter().map(feature).collect();
     // Under its own name it goes back to the same place when written.
     let name = if matches!(kind, Kind::Other(_)) { name.to_owned() } else { kind.modality_name() };
-    data.modalities.push(Modality { name, kind, features, matrix, measured });
+    data.modalities.push(Modality { measured, ..Modality::new(&name, kind, names, matrix) });
     Ok(())
 }
 

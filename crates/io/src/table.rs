@@ -3,7 +3,7 @@
 use std::{io::Read, path::Path};
 
 use crate::{
-    Dataset, Error, Feature, Kind, Modality, Orientation, Result,
+    Dataset, Error, Kind, Modality, Orientation, Result,
     dataset::collect_rows,
     names::{check_unique, is_missing},
     text::{decompressed, open, read_record},
@@ -81,9 +81,8 @@ fn build(
     check_unique(file, "cell", &cells)?;
     let file_name = file.rsplit(['/', '\\']).next().unwrap_or_default();
     let kind = Kind::guess_from_names(&names).or_else(|| Kind::guess(file_name)).unwrap_or(Kind::Other("table".into()));
-    let feature = |name: String| Feature { id: name.clone(), name, kind: kind.clone() };
-    let features = names.into_iter().map(feature).collect();
-    let modality = Modality { name: kind.modality_name(), kind: kind.clone(), features, matrix, measured };
+    let name = kind.modality_name();
+    let modality = Modality { measured, ..Modality::new(&name, kind, names, matrix) };
     Ok(Dataset { cells, modalities: vec![modality], obs: Vec::new(), notes })
 }
 

@@ -70,6 +70,20 @@ fn sparse_and_dense_counts_choose_alike() {
 }
 
 #[test]
+fn counts_without_a_trend_are_named() {
+    let error = |counts: &Matrix, batches: Option<&[u32]>| {
+        variable_features(counts, batches, 5, VARIANCE_TREND_SPAN).unwrap_err().to_string()
+    };
+    let counts = made_counts();
+    let batches: Vec<u32> = (0..CELLS).map(|cell| if cell == 7 { 3 } else { 0 }).collect();
+    assert!(error(&counts, Some(&batches)).contains("in batch 3: 1 cell is too few"));
+    assert!(error(&counts, Some(&batches[1..])).contains("another number of batch labels"));
+    assert!(error(&counts.select_columns(&[290, 291]), None).contains("2 points are too few"));
+    let alike = Matrix::dense(2, 40, [[1.0; 40], [2.0; 40]].concat());
+    assert!(error(&alike, None).contains("points share x"));
+}
+
+#[test]
 fn real_cells_in_two_batches_choose_scanpys_genes() {
     let Some(data) = common::data() else { return };
     let files: Vec<Dataset> = ["5k", "10k"]
