@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::{Error, Matrix, Result, matrix::CsrBuilder};
 
 /// What a feature is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Kind {
@@ -80,7 +80,7 @@ impl Kind {
 }
 
 /// A gene, protein or peak.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Feature {
     /// Stable identifier (`ENSG00000010610`); equal to the name where the file gives only one.
     pub id: String,

@@ -6,6 +6,7 @@ mod config;
 mod data;
 mod decoder;
 mod encoder;
+mod fit;
 mod network;
 mod start;
 mod trained;
@@ -17,5 +18,6 @@ pub use config::{
 };
 pub use data::{ModalityValues, MultiOmicsBatch, MultiOmicsData};
 pub use decoder::{Decoded, NORMALIZED_DEPTH};
+pub use fit::{Fit, FitOptions, Split, default_trainer};
 pub use trained::{Decode, Latent, LogLikelihood, TrainedMultiOmicsVae, View};
 pub use vae::{ModalityInput, MultiOmicsInput, MultiOmicsOutput, MultiOmicsVae};
