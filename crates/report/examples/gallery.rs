@@ -110,11 +110,7 @@ fn embedding(page: &mut Page, cells: &MadeCells, layout: &Layout) -> Result<(), 
     let clusters = KMeans { clusters: 7, ..KMeans::default() }.fit(&cells.latent)?;
     let cluster_names: Vec<String> = clusters.labels.iter().map(|k| k.to_string()).collect();
     let scatter = |title: &str, colour: Colour| {
-        Scatter::new(&layout.points)
-            .axes("t-SNE 1", "t-SNE 2")
-            .title(title)
-            .names(&cells.names)
-            .colour(colour)
+        Scatter::new(&layout.points).axes("t-SNE 1", "t-SNE 2").title(title).names(&cells.names).colour(colour)
     };
     let components = Pca::fit(&cells.latent, 2)?;
     let scores = components.project(&cells.latent)?;
@@ -146,10 +142,7 @@ fn embedding(page: &mut Page, cells: &MadeCells, layout: &Layout) -> Result<(), 
                 scatter("Cell type", Colour::categories(&cells.types)).draw()?,
                 "The types that the data were made of.".into(),
             ),
-            (
-                scatter("Batch", Colour::categories(&cells.batches)).draw()?,
-                "Well mixed batches are integrated.".into(),
-            ),
+            (scatter("Batch", Colour::categories(&cells.batches)).draw()?, "Well mixed batches are integrated.".into()),
             (
                 scatter("CD3 protein", Colour::values(&cells.protein, "log1p(counts)")).draw()?,
                 "Grey: the batch in which it was not measured.".into(),
@@ -174,9 +167,7 @@ fn fit(page: &mut Page, cells: &MadeCells, rng: &mut ChaCha8Rng) -> Result<(), B
         .series("model", &ours)
         .series("15 nearest neighbours", &nearest)
         .draw()?;
-    let depth = |rng: &mut ChaCha8Rng, mean: f64| -> Vec<f64> {
-        (0..1000).map(|_| mean + 0.3 * normal(rng)).collect()
-    };
+    let depth = |rng: &mut ChaCha8Rng, mean: f64| -> Vec<f64> { (0..1000).map(|_| mean + 0.3 * normal(rng)).collect() };
     let histogram = Histogram::new("log10 counts per cell")
         .series("PBMC 5k", &depth(rng, 3.6))
         .series("PBMC 10k", &depth(rng, 3.9))

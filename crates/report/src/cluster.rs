@@ -27,12 +27,7 @@ pub struct KMeans {
 impl Default for KMeans {
     /// Eight clusters, ten starts, 300 rounds (the defaults of scikit-learn), seed 0.
     fn default() -> Self {
-        Self {
-            clusters: 8,
-            starts: 10,
-            max_rounds: 300,
-            seed: 0,
-        }
+        Self { clusters: 8, starts: 10, max_rounds: 300, seed: 0 }
     }
 }
 
@@ -61,16 +56,9 @@ impl KMeans {
         let cells = points.cells();
         if !(1..=cells).contains(&self.clusters) {
             let range = format!("from 1 to the number of cells, {cells}");
-            return Err(Error::setting(
-                "the number of clusters",
-                self.clusters,
-                range,
-            ));
+            return Err(Error::setting("the number of clusters", self.clusters, range));
         }
-        for (setting, count) in [
-            ("the number of starts", self.starts),
-            ("the number of rounds", self.max_rounds),
-        ] {
+        for (setting, count) in [("the number of starts", self.starts), ("the number of rounds", self.max_rounds)] {
             if count == 0 {
                 return Err(Error::setting(setting, count, "at least 1"));
             }
@@ -106,10 +94,7 @@ fn spread_centres(points: &Points, clusters: usize, rng: &mut ChaCha8Rng) -> Vec
         }
         let mut rest = rng.random::<f64>() * total;
         // rounding may leave the draw just past the end: the last cell that is no centre takes it
-        next = nearest
-            .iter()
-            .rposition(|&weight| weight > 0.0)
-            .expect("a positive total");
+        next = nearest.iter().rposition(|&weight| weight > 0.0).expect("a positive total");
         for (cell, &weight) in nearest.iter().enumerate() {
             if rest < weight {
                 next = cell;
@@ -155,10 +140,7 @@ fn assign(points: &Points, centres: &[f64]) -> (f64, Vec<usize>) {
             best
         })
         .collect();
-    (
-        nearest.iter().map(|near| near.0).sum(),
-        nearest.into_iter().map(|near| near.1).collect(),
-    )
+    (nearest.iter().map(|near| near.0).sum(), nearest.into_iter().map(|near| near.1).collect())
 }
 
 /// Moves the cell farthest from its centre into each cluster that lost all its cells; the number
@@ -172,9 +154,7 @@ fn keep_occupied(points: &Points, labels: &mut [usize], centres: &[f64]) -> usiz
         if sizes[empty] > 0 {
             continue;
         }
-        let distance = |cell: usize| {
-            squared_distance(points.row(cell), &centres[labels[cell] * dims..][..dims])
-        };
+        let distance = |cell: usize| squared_distance(points.row(cell), &centres[labels[cell] * dims..][..dims]);
         let farthest = (0..labels.len())
             .filter(|&cell| sizes[labels[cell]] > 1)
             .max_by(|&a, &b| distance(a).total_cmp(&distance(b)).then(b.cmp(&a)))
@@ -193,10 +173,7 @@ fn means(points: &Points, labels: &[usize], clusters: usize) -> Vec<f64> {
     let mut sizes = vec![0.0_f64; clusters];
     for (row, &label) in points.rows().zip(labels) {
         sizes[label] += 1.0;
-        sums[label * dims..][..dims]
-            .iter_mut()
-            .zip(row)
-            .for_each(|(sum, value)| *sum += value);
+        sums[label * dims..][..dims].iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
     }
     for (sum, size) in sums.chunks_exact_mut(dims).zip(sizes) {
         sum.iter_mut().for_each(|value| *value /= size);
@@ -208,36 +185,20 @@ fn means(points: &Points, labels: &[usize], clusters: usize) -> Vec<f64> {
 fn ordered_by_size(points: &Points, labels: Vec<usize>) -> Clusters {
     let mut first_and_size: Vec<(usize, usize, usize)> = Vec::new();
     for (cell, &label) in labels.iter().enumerate() {
-        match first_and_size
-            .iter_mut()
-            .find(|(cluster, ..)| *cluster == label)
-        {
+        match first_and_size.iter_mut().find(|(cluster, ..)| *cluster == label) {
             Some((_, _, size)) => *size += 1,
             None => first_and_size.push((label, cell, 1)),
         }
     }
     first_and_size.sort_by_key(|&(_, first, size)| (std::cmp::Reverse(size), first));
     let sizes: Vec<usize> = first_and_size.iter().map(|&(.., size)| size).collect();
-    let rank = |label| {
-        first_and_size
-            .iter()
-            .position(|&(cluster, ..)| cluster == label)
-    };
-    let labels: Vec<usize> = labels
-        .into_iter()
-        .map(|label| rank(label).expect("counted above"))
-        .collect();
+    let rank = |label| first_and_size.iter().position(|&(cluster, ..)| cluster == label);
+    let labels: Vec<usize> = labels.into_iter().map(|label| rank(label).expect("counted above")).collect();
     let centres = means(points, &labels, sizes.len());
-    let to_centre = |(row, &label): (&[f64], &usize)| {
-        squared_distance(row, &centres[label * points.dims()..][..points.dims()])
-    };
+    let to_centre =
+        |(row, &label): (&[f64], &usize)| squared_distance(row, &centres[label * points.dims()..][..points.dims()]);
     let inertia = points.rows().zip(&labels).map(to_centre).sum();
-    Clusters {
-        labels,
-        sizes,
-        centres,
-        inertia,
-    }
+    Clusters { labels, sizes, centres, inertia }
 }
 
 #[cfg(test)]
@@ -260,10 +221,7 @@ mod tests {
     }
 
     fn k_means(clusters: usize) -> KMeans {
-        KMeans {
-            clusters,
-            ..KMeans::default()
-        }
+        KMeans { clusters, ..KMeans::default() }
     }
 
     #[test]
@@ -289,10 +247,7 @@ mod tests {
     fn the_seed_alone_decides_at_any_thread_count() {
         let (points, _) = blobs(&[700, 600]);
         let fit = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .unwrap();
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| k_means(7).fit(&points).unwrap())
         };
         let one = fit(1);
@@ -325,20 +280,8 @@ mod tests {
         for (setting, part) in [
             (k_means(0), "clusters is 0"),
             (k_means(3), "from 1 to the number of cells, 2"),
-            (
-                KMeans {
-                    starts: 0,
-                    ..k_means(1)
-                },
-                "starts",
-            ),
-            (
-                KMeans {
-                    max_rounds: 0,
-                    ..k_means(1)
-                },
-                "rounds",
-            ),
+            (KMeans { starts: 0, ..k_means(1) }, "starts"),
+            (KMeans { max_rounds: 0, ..k_means(1) }, "rounds"),
         ] {
             let error = setting.fit(&points).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");

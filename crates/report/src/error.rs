@@ -27,9 +27,7 @@ pub enum Error {
         why: String,
     },
     /// A value is NaN or infinite.
-    #[error(
-        "{what}: row {row}, column {column} is {value}; remove the row or replace the value before"
-    )]
+    #[error("{what}: row {row}, column {column} is {value}; remove the row or replace the value before")]
     NotFinite {
         /// The array that holds the value.
         what: &'static str,
@@ -68,16 +66,8 @@ pub enum Error {
 
 impl Error {
     /// A setting outside its range.
-    pub(crate) fn setting(
-        setting: &'static str,
-        found: impl ToString,
-        range: impl Into<String>,
-    ) -> Self {
-        Error::Setting {
-            setting,
-            found: found.to_string(),
-            range: range.into(),
-        }
+    pub(crate) fn setting(setting: &'static str, found: impl ToString, range: impl Into<String>) -> Self {
+        Error::Setting { setting, found: found.to_string(), range: range.into() }
     }
 }
 
@@ -88,16 +78,7 @@ pub(crate) fn check_size(
     expected: usize,
     why: impl Into<String>,
 ) -> crate::Result<()> {
-    if found == expected {
-        Ok(())
-    } else {
-        Err(Error::Size {
-            what,
-            found,
-            expected,
-            why: why.into(),
-        })
-    }
+    if found == expected { Ok(()) } else { Err(Error::Size { what, found, expected, why: why.into() }) }
 }
 
 /// Checks that a row-major array of `columns` columns holds finite numbers only.
@@ -106,17 +87,8 @@ pub(crate) fn check_finite(
     values: impl IntoIterator<Item = f64>,
     columns: usize,
 ) -> crate::Result<()> {
-    match values
-        .into_iter()
-        .enumerate()
-        .find(|(_, value)| !value.is_finite())
-    {
+    match values.into_iter().enumerate().find(|(_, value)| !value.is_finite()) {
         None => Ok(()),
-        Some((at, value)) => Err(Error::NotFinite {
-            what,
-            row: at / columns,
-            column: at % columns,
-            value,
-        }),
+        Some((at, value)) => Err(Error::NotFinite { what, row: at / columns, column: at % columns, value }),
     }
 }

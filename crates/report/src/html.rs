@@ -7,10 +7,10 @@ use std::path::Path;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use crate::Result;
 use crate::error::{Error, check_size};
 use crate::palette;
 use crate::plot::{Figure, clean};
-use crate::Result;
 
 /// A page in the making.
 #[derive(Clone, Debug, PartialEq)]
@@ -135,8 +135,7 @@ impl Page {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.tmp", std::process::id()));
         let unfinished = path.with_file_name(name);
-        let written = std::fs::write(&unfinished, self.render())
-            .and_then(|()| std::fs::rename(&unfinished, path));
+        let written = std::fs::write(&unfinished, self.render()).and_then(|()| std::fs::rename(&unfinished, path));
         written.map_err(|source| {
             // best effort: the error to report is the one that came first
             let _ = std::fs::remove_file(&unfinished);
@@ -164,12 +163,7 @@ impl Section {
     }
 
     /// Adds a figure with the data behind it.
-    pub fn figure_with_data(
-        &mut self,
-        figure: Figure,
-        caption: impl Into<String>,
-        data: Download,
-    ) -> &mut Self {
+    pub fn figure_with_data(&mut self, figure: Figure, caption: impl Into<String>, data: Download) -> &mut Self {
         let caption = caption.into();
         self.blocks.push(Block::Figures(vec![Captioned { figure, caption, download: Some(data) }]));
         self
@@ -294,12 +288,7 @@ impl Table {
     }
 
     /// Adds a column of numbers with their unit (may be empty) and decimals.
-    pub fn number_column(
-        self,
-        name: impl Into<String>,
-        unit: impl Into<String>,
-        decimals: usize,
-    ) -> Self {
+    pub fn number_column(self, name: impl Into<String>, unit: impl Into<String>, decimals: usize) -> Self {
         self.column(Column { name: name.into(), unit: unit.into(), decimals: Some(decimals) })
     }
 
@@ -352,9 +341,7 @@ impl Cell {
             (Cell::Text(text), _) => clean(text),
             (Cell::Number(value), _) if value.is_nan() => "\u{2013}".into(),
             (Cell::Number(value), None) => crate::plot::number(*value),
-            (Cell::Number(value), Some(decimals)) => {
-                format!("{value:.decimals$}").replace('-', "\u{2212}")
-            }
+            (Cell::Number(value), Some(decimals)) => format!("{value:.decimals$}").replace('-', "\u{2212}"),
         }
     }
 }

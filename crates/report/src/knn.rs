@@ -36,12 +36,7 @@ pub fn neighbours(points: &Points, k: usize) -> Result<Neighbours> {
 /// When the two differ in dimensions, `k` is 0, or `reference` has fewer than `k` cells.
 pub fn nearest(queries: &Points, reference: &Points, k: usize) -> Result<Neighbours> {
     let why = || format!("the reference has {} dimensions", reference.dims());
-    check_size(
-        "dimensions of the queries",
-        queries.dims(),
-        reference.dims(),
-        why(),
-    )?;
+    check_size("dimensions of the queries", queries.dims(), reference.dims(), why())?;
     check_k(k, reference.cells(), "reference cells")?;
     Ok(search(queries, reference, k, false))
 }
@@ -66,8 +61,7 @@ fn search(queries: &Points, reference: &Points, k: usize, skip_self: bool) -> Ne
                 .filter(|&(row, _)| !(skip_self && row == query))
                 .map(|(row, to)| (squared_distance(from, to), row))
                 .collect();
-            let order =
-                |a: &(f64, usize), b: &(f64, usize)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
+            let order = |a: &(f64, usize), b: &(f64, usize)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
             candidates.select_nth_unstable_by(k - 1, order);
             candidates.truncate(k);
             candidates.sort_unstable_by(order);
@@ -77,11 +71,7 @@ fn search(queries: &Points, reference: &Points, k: usize, skip_self: bool) -> Ne
     Neighbours {
         k,
         indices: rows.iter().flatten().map(|&(_, row)| row).collect(),
-        distances: rows
-            .iter()
-            .flatten()
-            .map(|&(squared, _)| squared.sqrt())
-            .collect(),
+        distances: rows.iter().flatten().map(|&(squared, _)| squared.sqrt()).collect(),
     }
 }
 
@@ -109,14 +99,9 @@ impl Neighbours {
         }
         let features = values.dims();
         let mut means = vec![0.0; self.indices.len() / self.k * features];
-        for (mean, near) in means
-            .chunks_exact_mut(features)
-            .zip(self.indices.chunks_exact(self.k))
-        {
+        for (mean, near) in means.chunks_exact_mut(features).zip(self.indices.chunks_exact(self.k)) {
             for &row in near {
-                mean.iter_mut()
-                    .zip(values.row(row))
-                    .for_each(|(sum, value)| *sum += value);
+                mean.iter_mut().zip(values.row(row)).for_each(|(sum, value)| *sum += value);
             }
             mean.iter_mut().for_each(|sum| *sum /= self.k as f64);
         }
@@ -150,10 +135,7 @@ mod tests {
     #[test]
     fn duplicates_are_neighbours_at_distance_zero() {
         let found = neighbours(&line(&[5.0, 5.0]), 1).unwrap();
-        assert_eq!(
-            (found.indices, found.distances),
-            (vec![1, 0], vec![0.0, 0.0])
-        );
+        assert_eq!((found.indices, found.distances), (vec![1, 0], vec![0.0, 0.0]));
     }
 
     #[test]
@@ -168,9 +150,7 @@ mod tests {
     #[test]
     fn more_neighbours_than_cells_is_an_error() {
         for (cells, k) in [(1, 1), (2, 2), (2, 0)] {
-            let error = neighbours(&line(&vec![0.0; cells]), k)
-                .unwrap_err()
-                .to_string();
+            let error = neighbours(&line(&vec![0.0; cells]), k).unwrap_err().to_string();
             assert!(error.contains("number of neighbours"), "{error}");
         }
         assert!(nearest(&line(&[0.0]), &line(&[0.0]), 2).is_err());

@@ -54,12 +54,7 @@ pub struct Tsne {
 impl Default for Tsne {
     /// Perplexity 30, 750 rounds, 5,000 cells, seed 0.
     fn default() -> Self {
-        Self {
-            perplexity: 30.0,
-            rounds: 750,
-            max_cells: 5_000,
-            seed: 0,
-        }
+        Self { perplexity: 30.0, rounds: 750, max_cells: 5_000, seed: 0 }
     }
 }
 
@@ -82,17 +77,8 @@ impl Layout {
     /// # Errors
     /// When there is not one value per cell of the data.
     pub fn pick<T: Clone>(&self, values: &[T]) -> Result<Vec<T>> {
-        check_size(
-            "values per cell",
-            values.len(),
-            self.total,
-            "one per cell of the data",
-        )?;
-        Ok(self
-            .cells
-            .iter()
-            .map(|&cell| values[cell].clone())
-            .collect())
+        check_size("values per cell", values.len(), self.total, "one per cell of the data")?;
+        Ok(self.cells.iter().map(|&cell| values[cell].clone()).collect())
     }
 
     /// A sentence for the caption that says how many cells are drawn.
@@ -119,11 +105,7 @@ impl Tsne {
             return Err(Error::setting("perplexity", self.perplexity, "at least 1"));
         }
         if self.max_cells == 0 {
-            return Err(Error::setting(
-                "the number of cells to draw",
-                0,
-                "at least 1",
-            ));
+            return Err(Error::setting("the number of cells to draw", 0, "at least 1"));
         }
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         let total = points.cells();
@@ -135,21 +117,10 @@ impl Tsne {
         self.lay_out(&points.select(&cells)?, cells, total, &mut rng)
     }
 
-    fn lay_out(
-        &self,
-        points: &Points,
-        cells: Vec<usize>,
-        total: usize,
-        rng: &mut ChaCha8Rng,
-    ) -> Result<Layout> {
+    fn lay_out(&self, points: &Points, cells: Vec<usize>, total: usize, rng: &mut ChaCha8Rng) -> Result<Layout> {
         let start = first_two_components(points)?;
         if points.cells() < FEWEST_CELLS {
-            return Ok(Layout {
-                points: start,
-                cells,
-                total,
-                method: "PC",
-            });
+            return Ok(Layout { points: start, cells, total, method: "PC" });
         }
         let attraction = Attraction::new(points, self.perplexity)?;
         let mut map = Map::start(&start, rng);
@@ -158,18 +129,8 @@ impl Tsne {
             let exaggeration = if early { EXAGGERATION } else { 1.0 };
             map.step(&attraction, exaggeration, MOMENTUM[usize::from(!early)]);
         }
-        let points = map
-            .x
-            .iter()
-            .zip(&map.y)
-            .map(|(&x, &y)| [f64::from(x), f64::from(y)])
-            .collect();
-        Ok(Layout {
-            points,
-            cells,
-            total,
-            method: "t-SNE",
-        })
+        let points = map.x.iter().zip(&map.y).map(|(&x, &y)| [f64::from(x), f64::from(y)]).collect();
+        Ok(Layout { points, cells, total, method: "t-SNE" })
     }
 }
 
@@ -177,10 +138,7 @@ impl Tsne {
 fn first_two_components(points: &Points) -> Result<Vec<[f64; 2]>> {
     let components = 2.min(points.cells()).min(points.dims());
     let scores = Pca::fit(points, components)?.project(points)?;
-    Ok(scores
-        .rows()
-        .map(|row| [row[0], row.get(1).copied().unwrap_or(0.0)])
-        .collect())
+    Ok(scores.rows().map(|row| [row[0], row.get(1).copied().unwrap_or(0.0)]).collect())
 }
 
 /// The symmetric neighbour probabilities p_ij, as one list of neighbours per cell.
@@ -249,11 +207,7 @@ fn conditional_probabilities(distances: &[f64], perplexity: f64) -> Vec<f64> {
         }
         if error > 0.0 {
             low = beta;
-            beta = if high.is_finite() {
-                0.5 * (low + high)
-            } else {
-                2.0 * beta
-            };
+            beta = if high.is_finite() { 0.5 * (low + high) } else { 2.0 * beta };
         } else {
             high = beta;
             beta = 0.5 * (low + high);
@@ -274,11 +228,7 @@ impl Map {
     fn start(components: &[[f64; 2]], rng: &mut ChaCha8Rng) -> Self {
         let cells = components.len() as f64;
         let spread = (components.iter().map(|[x, _]| x * x).sum::<f64>() / cells).sqrt();
-        let scale = if spread > 0.0 {
-            START_SPREAD / spread
-        } else {
-            0.0
-        };
+        let scale = if spread > 0.0 { START_SPREAD / spread } else { 0.0 };
         let mut axis = |which: usize| -> Vec<f32> {
             components
                 .iter()
@@ -297,41 +247,25 @@ impl Map {
     /// w_ij = 1 / (1 + |y_i - y_j|^2), q_ij = w_ij / sum w.
     fn step(&mut self, attraction: &Attraction, exaggeration: f32, momentum: f32) {
         let cells = self.x.len();
-        let forces: Vec<Forces> = (0..cells)
-            .into_par_iter()
-            .with_min_len(64)
-            .map(|cell| self.forces(cell, &attraction.rows[cell]))
-            .collect();
+        let forces: Vec<Forces> =
+            (0..cells).into_par_iter().with_min_len(64).map(|cell| self.forces(cell, &attraction.rows[cell])).collect();
         // each cell meets itself with w = 1
-        let normaliser: f64 = forces
-            .iter()
-            .map(|force| f64::from(force.weight))
-            .sum::<f64>()
-            - cells as f64;
+        let normaliser: f64 = forces.iter().map(|force| f64::from(force.weight)).sum::<f64>() - cells as f64;
         let repulsion = (1.0 / normaliser) as f32;
         let rate = (cells as f32 / EXAGGERATION).max(LEAST_LEARNING_RATE);
         let coordinates = [&mut self.x, &mut self.y];
         for (axis, coordinate) in coordinates.into_iter().enumerate() {
-            for ((position, force), motion) in
-                coordinate.iter_mut().zip(&forces).zip(&mut self.motion)
-            {
+            for ((position, force), motion) in coordinate.iter_mut().zip(&forces).zip(&mut self.motion) {
                 let (velocity, gain) = &mut motion[axis];
-                let gradient =
-                    4.0 * (exaggeration * force.pull[axis] - repulsion * force.push[axis]);
+                let gradient = 4.0 * (exaggeration * force.pull[axis] - repulsion * force.push[axis]);
                 // gains of Jacobs (1988), as in the reference implementations
                 let turned = gradient.signum() != velocity.signum();
-                *gain = if turned {
-                    *gain + 0.2
-                } else {
-                    (*gain * 0.8).max(0.01)
-                };
+                *gain = if turned { *gain + 0.2 } else { (*gain * 0.8).max(0.01) };
                 *velocity = momentum * *velocity - rate * *gain * gradient;
                 *position += *velocity;
             }
             let mean = coordinate.iter().copied().map(f64::from).sum::<f64>() / cells as f64;
-            coordinate
-                .iter_mut()
-                .for_each(|position| *position -= mean as f32);
+            coordinate.iter_mut().for_each(|position| *position -= mean as f32);
         }
     }
 
@@ -364,11 +298,7 @@ impl Map {
             push_x[lane] += weight * weight * dx;
             push_y[lane] += weight * weight * dy;
         }
-        Forces {
-            pull,
-            push: [push_x.iter().sum(), push_y.iter().sum()],
-            weight: weights.iter().sum(),
-        }
+        Forces { pull, push: [push_x.iter().sum(), push_y.iter().sum()], weight: weights.iter().sum() }
     }
 }
 
@@ -403,11 +333,7 @@ pub fn trustworthiness(data: &Points, layout: &[[f64; 2]], k: usize) -> Result<f
         for (place, &other) in all.of(cell).iter().enumerate() {
             rank[other] = place + 1;
         }
-        penalty += drawn
-            .of(cell)
-            .iter()
-            .map(|&other| rank[other].saturating_sub(k))
-            .sum::<usize>();
+        penalty += drawn.of(cell).iter().map(|&other| rank[other].saturating_sub(k)).sum::<usize>();
     }
     let worst = (cells * k * (2 * cells - 3 * k - 1)) as f64;
     Ok(1.0 - 2.0 * penalty as f64 / worst)

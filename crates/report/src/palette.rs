@@ -10,9 +10,8 @@ use std::fmt::Write;
 
 /// Colours of categories; category i has colour i modulo 20.
 pub const CATEGORIES: [&str; 20] = [
-    "#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#c4ae00", "#7f7f7f",
-    "#8c5bb5", "#7a4b2a", "#44aa99", "#e78ac3", "#a6761d", "#8da0cb", "#b2182b", "#66a61e",
-    "#1f3fae", "#f4a582", "#4d7c8a", "#a1005a",
+    "#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#c4ae00", "#7f7f7f", "#8c5bb5", "#7a4b2a",
+    "#44aa99", "#e78ac3", "#a6761d", "#8da0cb", "#b2182b", "#66a61e", "#1f3fae", "#f4a582", "#4d7c8a", "#a1005a",
 ];
 
 /// Steps of the colour scale of values.

@@ -1,9 +1,9 @@
 //! Principal components: fitted on some cells, applied to any.
 
+use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
 use faer::linalg::matmul::matmul;
-use faer::diag::Diag;
 use faer::{Accum, Mat, MatRef, Par};
 
 use crate::Result;
@@ -43,17 +43,11 @@ impl Pca {
         let most = cells.min(dims);
         if !(1..=most).contains(&components) {
             let range = format!("from 1 to min(cells, dimensions) = {most}");
-            return Err(Error::setting(
-                "the number of components",
-                components,
-                range,
-            ));
+            return Err(Error::setting("the number of components", components, range));
         }
         let mut mean = vec![0.0; dims];
         for row in points.rows() {
-            mean.iter_mut()
-                .zip(row)
-                .for_each(|(sum, value)| *sum += value);
+            mean.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
         }
         mean.iter_mut().for_each(|sum| *sum /= cells as f64);
         let centred = centre(points, &mean);
@@ -62,11 +56,7 @@ impl Pca {
 
         let x = MatRef::from_row_major_slice(&centred, cells, dims);
         let wide = dims > cells;
-        let gram = if wide {
-            product(x, x.transpose())
-        } else {
-            product(x.transpose(), x)
-        };
+        let gram = if wide { product(x, x.transpose()) } else { product(x.transpose(), x) };
         let (values, vectors) = eigen(&gram)?;
         // faer sorts from the smallest eigenvalue up
         let largest = values[most - 1].max(0.0);
@@ -90,12 +80,7 @@ impl Pca {
             fix_sign(loading);
             variances[rank] = value / scale;
         }
-        Ok(Self {
-            mean,
-            loadings,
-            variances,
-            total_variance,
-        })
+        Ok(Self { mean, loadings, variances, total_variance })
     }
 
     /// The number of components.
@@ -105,15 +90,8 @@ impl Pca {
 
     /// The part of the whole variance that each component holds, `[components]`; 0 for constant data.
     pub fn explained(&self) -> Vec<f64> {
-        let total = if self.total_variance > 0.0 {
-            self.total_variance
-        } else {
-            1.0
-        };
-        self.variances
-            .iter()
-            .map(|variance| variance / total)
-            .collect()
+        let total = if self.total_variance > 0.0 { self.total_variance } else { 1.0 };
+        self.variances.iter().map(|variance| variance / total).collect()
     }
 
     /// The scores of `points` along the components, `[cells, components]`.
@@ -123,18 +101,10 @@ impl Pca {
     pub fn project(&self, points: &Points) -> Result<Points> {
         let (cells, dims) = (points.cells(), self.mean.len());
         let why = format!("the components were fitted in {dims} dimensions");
-        check_size(
-            "dimensions of the points to project",
-            points.dims(),
-            dims,
-            why,
-        )?;
+        check_size("dimensions of the points to project", points.dims(), dims, why)?;
         let centred = centre(points, &self.mean);
         let loadings = MatRef::from_row_major_slice(&self.loadings, self.components(), dims);
-        let scores = product(
-            MatRef::from_row_major_slice(&centred, cells, dims),
-            loadings.transpose(),
-        );
+        let scores = product(MatRef::from_row_major_slice(&centred, cells, dims), loadings.transpose());
         let row_major: Vec<f64> = (0..cells)
             .flat_map(|cell| (0..self.components()).map(move |component| (cell, component)))
             .map(|at| scores[at])
@@ -145,10 +115,7 @@ impl Pca {
 
 /// [cells, dims] the points without their mean.
 fn centre(points: &Points, mean: &[f64]) -> Vec<f64> {
-    points
-        .rows()
-        .flat_map(|row| row.iter().zip(mean).map(|(value, mean)| value - mean))
-        .collect()
+    points.rows().flat_map(|row| row.iter().zip(mean).map(|(value, mean)| value - mean)).collect()
 }
 
 /// The matrix product on one thread, whatever features of faer the build switched on.
@@ -163,12 +130,7 @@ fn eigen(symmetric: &Mat<f64>) -> Result<(Vec<f64>, Mat<f64>)> {
     let size = symmetric.nrows();
     let mut values = Diag::<f64>::zeros(size);
     let mut vectors = Mat::zeros(size, size);
-    let scratch = self_adjoint_evd_scratch::<f64>(
-        size,
-        ComputeEigenvectors::Yes,
-        Par::Seq,
-        Default::default(),
-    );
+    let scratch = self_adjoint_evd_scratch::<f64>(size, ComputeEigenvectors::Yes, Par::Seq, Default::default());
     self_adjoint_evd(
         symmetric.as_ref(),
         values.as_mut(),
@@ -183,13 +145,8 @@ fn eigen(symmetric: &Mat<f64>) -> Result<(Vec<f64>, Mat<f64>)> {
 
 /// Turns a vector so that its loading of largest size is positive (the first of equal ones).
 fn fix_sign(loading: &mut [f64]) {
-    let largest = loading.iter().copied().fold(0.0_f64, |best, value| {
-        if value.abs() > best.abs() {
-            value
-        } else {
-            best
-        }
-    });
+    let largest =
+        loading.iter().copied().fold(0.0_f64, |best, value| if value.abs() > best.abs() { value } else { best });
     if largest < 0.0 {
         loading.iter_mut().for_each(|value| *value = -*value);
     }
@@ -201,20 +158,15 @@ mod tests {
 
     fn close(a: &[f64], b: &[f64]) {
         assert_eq!(a.len(), b.len());
-        assert!(
-            a.iter().zip(b).all(|(x, y)| (x - y).abs() < 1e-12),
-            "{a:?} is not {b:?}"
-        );
+        assert!(a.iter().zip(b).all(|(x, y)| (x - y).abs() < 1e-12), "{a:?} is not {b:?}");
     }
 
     /// Cells at (+-3, +-1) turned by 30 degrees: the axes and variances are known.
     fn turned_rectangle() -> (Points, f64, f64) {
         let (sin, cos) = (30.0_f64.to_radians().sin(), 30.0_f64.to_radians().cos());
         let corners = [(3.0, 1.0), (3.0, -1.0), (-3.0, 1.0), (-3.0, -1.0)];
-        let values: Vec<f64> = corners
-            .iter()
-            .flat_map(|(u, v)| [10.0 + u * cos - v * sin, 20.0 + u * sin + v * cos])
-            .collect();
+        let values: Vec<f64> =
+            corners.iter().flat_map(|(u, v)| [10.0 + u * cos - v * sin, 20.0 + u * sin + v * cos]).collect();
         (Points::new(&values, [4, 2]).unwrap(), sin, cos)
     }
 
@@ -226,20 +178,14 @@ mod tests {
         close(&pca.loadings, &[cos, sin, -sin, cos]);
         close(&pca.variances, &[12.0, 4.0 / 3.0]);
         close(&pca.explained(), &[0.9, 0.1]);
-        close(
-            pca.project(&points).unwrap().values(),
-            &[3.0, 1.0, 3.0, -1.0, -3.0, 1.0, -3.0, -1.0],
-        );
+        close(pca.project(&points).unwrap().values(), &[3.0, 1.0, 3.0, -1.0, -3.0, 1.0, -3.0, -1.0]);
     }
 
     #[test]
     fn more_dimensions_than_cells_gives_the_same_answer_as_fewer() {
         // the rectangle in the first two of five columns: Gram matrix of cells, not of columns
         let (flat, sin, cos) = turned_rectangle();
-        let values: Vec<f64> = flat
-            .rows()
-            .flat_map(|row| [row[0], row[1], 7.0, 0.0, -1.0])
-            .collect();
+        let values: Vec<f64> = flat.rows().flat_map(|row| [row[0], row[1], 7.0, 0.0, -1.0]).collect();
         let pca = Pca::fit(&Points::new(&values, [4, 5]).unwrap(), 3).unwrap();
         close(&pca.loadings[..5], &[cos, sin, 0.0, 0.0, 0.0]);
         close(&pca.loadings[5..10], &[-sin, cos, 0.0, 0.0, 0.0]);
@@ -253,12 +199,7 @@ mod tests {
         let other = Points::new(&[10.0 + 2.0 * cos, 20.0 + 2.0 * sin], [1, 2]).unwrap();
         close(pca.project(&other).unwrap().values(), &[2.0]);
         let wrong = Points::new(&[1.0], [1, 1]).unwrap();
-        assert!(
-            pca.project(&wrong)
-                .unwrap_err()
-                .to_string()
-                .contains("2 dimensions")
-        );
+        assert!(pca.project(&wrong).unwrap_err().to_string().contains("2 dimensions"));
     }
 
     #[test]
@@ -267,13 +208,7 @@ mod tests {
             let points = Points::new(&vec![4.0; cells * 3], [cells, 3]).unwrap();
             let pca = Pca::fit(&points, 1).unwrap();
             assert_eq!((pca.variances[0], pca.explained()[0]), (0.0, 0.0));
-            assert!(
-                pca.project(&points)
-                    .unwrap()
-                    .values()
-                    .iter()
-                    .all(|&score| score == 0.0)
-            );
+            assert!(pca.project(&points).unwrap().values().iter().all(|&score| score == 0.0));
         }
     }
 
@@ -282,10 +217,7 @@ mod tests {
         let points = Points::new(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [2, 3]).unwrap();
         for components in [0, 3] {
             let error = Pca::fit(&points, components).unwrap_err().to_string();
-            assert!(
-                error.contains("from 1 to min(cells, dimensions) = 2"),
-                "{error}"
-            );
+            assert!(error.contains("from 1 to min(cells, dimensions) = 2"), "{error}");
         }
     }
 }

@@ -76,13 +76,11 @@ impl Render for Px {
 
 /// Text without the control characters that XML forbids; escaping is maud's part.
 pub(crate) fn clean(text: &str) -> String {
-    let forbidden = |c: char| {
-        (c.is_control() && !matches!(c, '\t' | '\n')) || matches!(c, '\u{fffe}' | '\u{ffff}')
-    };
+    let forbidden = |c: char| (c.is_control() && !matches!(c, '\t' | '\n')) || matches!(c, '\u{fffe}' | '\u{ffff}');
     text.replace(forbidden, "\u{fffd}")
 }
 
-/// The number as a person writes it: about four significant digits, powers of ten where it must.
+/// The number as a person writes it: about three significant digits, powers of ten where it must.
 pub fn number(value: f64) -> String {
     let size = value.abs();
     if value.is_nan() {
@@ -92,14 +90,14 @@ pub fn number(value: f64) -> String {
     } else if size == size.trunc() {
         format!("{value}")
     } else {
-        let decimals = (3 - size.log10().floor() as i32).clamp(0, 4) as usize;
+        let decimals = (2 - size.log10().floor() as i32).clamp(0, 5) as usize;
         format!("{value:.decimals$}")
     }
 }
 
 /// How wide 12-pixel text is, about: figures are laid out without a font at hand.
 fn text_width(text: &str) -> f64 {
-    6.4 * text.chars().count() as f64
+    7.0 * text.chars().count() as f64
 }
 
 #[cfg(test)]

@@ -26,9 +26,8 @@ impl Points {
             }
         }
         let why = || format!("{cells} cells x {dims} dimensions");
-        let expected = cells
-            .checked_mul(dims)
-            .ok_or_else(|| Error::setting("the number of coordinates", why(), "addressable"))?;
+        let expected =
+            cells.checked_mul(dims).ok_or_else(|| Error::setting("the number of coordinates", why(), "addressable"))?;
         check_size("points", values.len(), expected, why())?;
         let values: Vec<f64> = values.iter().map(|&value| value.into()).collect();
         check_finite("points", values.iter().copied(), dims)?;
@@ -71,11 +70,7 @@ impl Points {
     /// # Panics
     /// When there is no such cell.
     pub fn select(&self, cells: &[usize]) -> Result<Self> {
-        let values: Vec<f64> = cells
-            .iter()
-            .flat_map(|&cell| self.row(cell))
-            .copied()
-            .collect();
+        let values: Vec<f64> = cells.iter().flat_map(|&cell| self.row(cell)).copied().collect();
         Self::new(&values, [cells.len(), self.dims])
     }
 }
@@ -129,10 +124,7 @@ mod tests {
             let b = vec![0.0; dims as usize];
             // 0 + 1 + 4 + ... + (d-1)^2 = (d-1) d (2d-1) / 6
             let d = f64::from(dims);
-            assert_eq!(
-                squared_distance(&a, &b),
-                (d - 1.0) * d * (2.0 * d - 1.0) / 6.0
-            );
+            assert_eq!(squared_distance(&a, &b), (d - 1.0) * d * (2.0 * d - 1.0) / 6.0);
         }
     }
 }

@@ -17,10 +17,7 @@ fn blobs(blobs: usize, size: usize) -> Points {
 }
 
 fn quick() -> Tsne {
-    Tsne {
-        rounds: 400,
-        ..Tsne::default()
-    }
+    Tsne { rounds: 400, ..Tsne::default() }
 }
 
 #[test]
@@ -39,10 +36,7 @@ fn neighbours_of_blobs_stay_neighbours() {
 fn the_seed_alone_decides_the_bits_at_any_thread_count() {
     let data = blobs(3, 67);
     let fit = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| quick().fit(&data).unwrap())
     };
     let one = fit(1);
@@ -68,9 +62,7 @@ fn joint_probabilities_are_symmetric_and_sum_to_one() {
     let mut sum = 0.0;
     for (cell, row) in attraction.rows.iter().enumerate() {
         for &(other, p) in row {
-            let back = attraction.rows[other as usize]
-                .iter()
-                .find(|entry| entry.0 == cell as u32);
+            let back = attraction.rows[other as usize].iter().find(|entry| entry.0 == cell as u32);
             assert_eq!(back.unwrap().1, p);
             sum += f64::from(p);
         }
@@ -86,13 +78,9 @@ fn forces_are_the_gradient_of_the_divergence() {
     let mut rng = ChaCha8Rng::seed_from_u64(5);
     let at: Vec<[f64; 2]> = (0..20).map(|_| [rng.random(), rng.random()]).collect();
     let divergence = |at: &[[f64; 2]]| -> f64 {
-        let w = |i: usize, j: usize| {
-            1.0 / (1.0 + (at[i][0] - at[j][0]).powi(2) + (at[i][1] - at[j][1]).powi(2))
-        };
-        let z: f64 = (0..20)
-            .flat_map(|i| (0..20).filter(move |&j| j != i).map(move |j| (i, j)))
-            .map(|(i, j)| w(i, j))
-            .sum();
+        let w = |i: usize, j: usize| 1.0 / (1.0 + (at[i][0] - at[j][0]).powi(2) + (at[i][1] - at[j][1]).powi(2));
+        let z: f64 =
+            (0..20).flat_map(|i| (0..20).filter(move |&j| j != i).map(move |j| (i, j))).map(|(i, j)| w(i, j)).sum();
         let terms = attraction
             .rows
             .iter()
@@ -105,9 +93,7 @@ fn forces_are_the_gradient_of_the_divergence() {
         y: at.iter().map(|p| p[1] as f32).collect(),
         motion: Vec::new(),
     };
-    let forces: Vec<Forces> = (0..20)
-        .map(|cell| map.forces(cell, &attraction.rows[cell]))
-        .collect();
+    let forces: Vec<Forces> = (0..20).map(|cell| map.forces(cell, &attraction.rows[cell])).collect();
     let z = forces.iter().map(|force| force.weight).sum::<f32>() - 20.0;
     for cell in 0..20 {
         for axis in 0..2 {
@@ -116,40 +102,20 @@ fn forces_are_the_gradient_of_the_divergence() {
             below[cell][axis] -= 1e-5;
             let slope = (divergence(&above) - divergence(&below)) / 2e-5;
             let force = 4.0 * (forces[cell].pull[axis] - forces[cell].push[axis] / z);
-            assert!(
-                (slope - f64::from(force)).abs() < 1e-5,
-                "{slope} is not {force}"
-            );
+            assert!((slope - f64::from(force)).abs() < 1e-5, "{slope} is not {force}");
         }
     }
 }
 
 #[test]
 fn few_cells_and_constant_cells_give_finite_positions() {
-    for (cells, dims) in [
-        (1, 1),
-        (1, 5),
-        (2, 1),
-        (2, 3),
-        (3, 2),
-        (4, 1),
-        (5, 2),
-        (30, 1),
-    ] {
+    for (cells, dims) in [(1, 1), (1, 5), (2, 1), (2, 3), (3, 2), (4, 1), (5, 2), (30, 1)] {
         for constant in [true, false] {
-            let values: Vec<f64> = (0..cells * dims)
-                .map(|i| if constant { 2.0 } else { (i * i) as f64 })
-                .collect();
+            let values: Vec<f64> = (0..cells * dims).map(|i| if constant { 2.0 } else { (i * i) as f64 }).collect();
             let points = Points::new(&values, [cells, dims]).unwrap();
             let layout = quick().fit(&points).unwrap();
             assert_eq!(layout.points.len(), cells);
-            assert!(
-                layout
-                    .points
-                    .as_flattened()
-                    .iter()
-                    .all(|value| value.is_finite())
-            );
+            assert!(layout.points.as_flattened().iter().all(|value| value.is_finite()));
             assert_eq!(layout.method, if cells < 4 { "PC" } else { "t-SNE" });
         }
     }
@@ -158,50 +124,23 @@ fn few_cells_and_constant_cells_give_finite_positions() {
 #[test]
 fn more_cells_than_the_limit_draws_a_sample_and_says_so() {
     let data = blobs(2, 30);
-    let layout = Tsne {
-        max_cells: 25,
-        ..quick()
-    }
-    .fit(&data)
-    .unwrap();
-    assert_eq!(
-        (layout.points.len(), layout.cells.len(), layout.total),
-        (25, 25, 60)
-    );
+    let layout = Tsne { max_cells: 25, ..quick() }.fit(&data).unwrap();
+    assert_eq!((layout.points.len(), layout.cells.len(), layout.total), (25, 25, 60));
     assert!(layout.cells.is_sorted() && *layout.cells.last().unwrap() < 60);
     assert_eq!(layout.note(), "A random sample of 25 of 60 cells is drawn.");
     let rows: Vec<usize> = (0..60).collect();
     assert_eq!(layout.pick(&rows).unwrap(), layout.cells);
-    assert!(
-        layout
-            .pick(&rows[1..])
-            .unwrap_err()
-            .to_string()
-            .contains("59 values")
-    );
+    assert!(layout.pick(&rows[1..]).unwrap_err().to_string().contains("59 values"));
 }
 
 #[test]
 fn settings_outside_their_range_are_errors() {
     let data = blobs(2, 5);
     for wrong in [0.5, f64::NAN, f64::INFINITY] {
-        let error = Tsne {
-            perplexity: wrong,
-            ..quick()
-        }
-        .fit(&data)
-        .unwrap_err()
-        .to_string();
+        let error = Tsne { perplexity: wrong, ..quick() }.fit(&data).unwrap_err().to_string();
         assert!(error.contains("perplexity"), "{error}");
     }
-    assert!(
-        Tsne {
-            max_cells: 0,
-            ..quick()
-        }
-        .fit(&data)
-        .is_err()
-    );
+    assert!(Tsne { max_cells: 0, ..quick() }.fit(&data).is_err());
     assert!(trustworthiness(&data, &[[0.0; 2]; 3], 1).is_err());
     assert!(trustworthiness(&data, &[[0.0; 2]; 10], 5).is_err());
 }
@@ -214,10 +153,7 @@ fn settings_outside_their_range_are_errors() {
 #[test]
 fn trustworthiness_agrees_with_scikit_learn() {
     let i = (0..12).map(f64::from);
-    let data: Vec<f64> = i
-        .clone()
-        .flat_map(|i| [i.sin(), (2.0 * i).cos(), i / 5.0])
-        .collect();
+    let data: Vec<f64> = i.clone().flat_map(|i| [i.sin(), (2.0 * i).cos(), i / 5.0]).collect();
     let layout: Vec<[f64; 2]> = i.map(|i| [(3.0 * i).sin(), i % 5.0]).collect();
     let value = trustworthiness(&Points::new(&data, [12, 3]).unwrap(), &layout, 3).unwrap();
     assert!((value - 0.503968253968254).abs() < 1e-12, "{value}");

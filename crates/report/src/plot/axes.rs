@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::{Px, clean, text_width};
 
 /// About how many ticks an axis gets.
-const TICKS: f64 = 5.0;
+const TICKS: f64 = 6.0;
 /// Part of the range left free at each end of the data.
 const MARGIN: f64 = 0.04;
 
@@ -60,7 +60,7 @@ impl Axis {
     /// A tick's label: as many decimals as the distance of ticks needs.
     pub fn label(&self, tick: f64) -> String {
         let largest = self.low.abs().max(self.high.abs());
-        if largest >= 1e6 || largest < 1e-3 {
+        if !(1e-3..1e6).contains(&largest) {
             return if tick == 0.0 { "0".into() } else { format!("{tick:.1e}") };
         }
         let decimals = (-self.step.log10().floor()).max(0.0) as usize;
@@ -141,8 +141,7 @@ impl Panel {
 
     /// The names of the axes; that of x stands `below` pixels under the panel.
     pub fn names(&self, x_name: &str, y_name: &str, below: f64) -> Markup {
-        let (middle_x, middle_y) =
-            (self.left + self.width / 2.0, self.top + self.height / 2.0);
+        let (middle_x, middle_y) = (self.left + self.width / 2.0, self.top + self.height / 2.0);
         let turned = format!("translate(14 {middle_y:.1}) rotate(-90)");
         html! {
             text x=(Px(middle_x)) y=(Px(self.bottom() + below)) text-anchor="middle" {

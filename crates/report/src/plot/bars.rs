@@ -66,12 +66,8 @@ impl Bars {
             // the vertical axis holds names: positions are computed below
             y: Axis { ticks: Vec::new(), ..Axis::new(0.0, 1.0) },
         };
-        let entries: Vec<_> = self
-            .series
-            .iter()
-            .enumerate()
-            .map(|(i, (name, _))| (category(i), Mark::Square, name.clone()))
-            .collect();
+        let entries: Vec<_> =
+            self.series.iter().enumerate().map(|(i, (name, _))| (category(i), Mark::Square, name.clone())).collect();
         let legend_left = panel.right() + 58.0;
         let legend = legend::names(&entries, legend_left, panel.top);
         let zero = panel.px(0.0);

@@ -69,9 +69,7 @@ impl Histogram {
             .series
             .iter()
             .enumerate()
-            .map(|(i, (name, values))| {
-                (category(i), Mark::Square, format!("{name} ({})", values.len()))
-            })
+            .map(|(i, (name, values))| (category(i), Mark::Square, format!("{name} ({})", values.len())))
             .collect();
         let legend = legend::names(&entries, panel.right() + 18.0, panel.top);
         let outline = |heights: &[f64]| -> String {

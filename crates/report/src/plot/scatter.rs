@@ -15,7 +15,7 @@ use crate::error::{Error, check_finite, check_size};
 use crate::palette::{CATEGORIES, step};
 
 /// Side of the square panel, in pixels.
-const SIDE: f64 = 380.0;
+const SIDE: f64 = 350.0;
 
 /// What gives a cell its colour.
 #[derive(Clone, Debug, PartialEq)]
@@ -201,8 +201,7 @@ impl<'a> Scatter<'a> {
             @if self.label_on_data { (self.centre_labels(&panel)) }
             @if let Some(legend) = &legend { (legend.markup) }
         };
-        let (legend_width, legend_height) =
-            legend.map_or((0.0, 0.0), |legend| (legend.width + 18.0, legend.height));
+        let (legend_width, legend_height) = legend.map_or((0.0, 0.0), |legend| (legend.width + 18.0, legend.height));
         let below = if self.ticks { 46.0 } else { 28.0 };
         let height = (panel.bottom() + below).max(top + legend_height + 6.0);
         let label = format!("Scatter plot of {cells} cells. {}", self.title);
@@ -265,19 +264,13 @@ pub(super) fn category(label: usize) -> String {
 fn category_entries(labels: &[usize], names: &[String]) -> Vec<(String, Mark, String)> {
     let mut counts = vec![0_usize; names.len()];
     labels.iter().for_each(|&label| counts[label] += 1);
-    let entry = |(label, (name, count)): (usize, (&String, usize))| {
-        (category(label), Mark::Dot, format!("{name} ({count})"))
-    };
+    let entry =
+        |(label, (name, count)): (usize, (&String, usize))| (category(label), Mark::Dot, format!("{name} ({count})"));
     names.iter().zip(counts).enumerate().map(entry).collect()
 }
 
 /// Classes, drawing order (not measured first, then low to high) and legend of a value.
-fn by_value(
-    values: &[f64],
-    name: &str,
-    left: f64,
-    top: f64,
-) -> (Vec<String>, Vec<usize>, Legend) {
+fn by_value(values: &[f64], name: &str, left: f64, top: f64) -> (Vec<String>, Vec<usize>, Legend) {
     let (low, high) = range(values.iter().copied()).unwrap_or((f64::NAN, f64::NAN));
     let class = |&value: &f64| {
         if value.is_nan() { "na".into() } else { format!("v{}", step(value, low, high)) }
