@@ -87,7 +87,7 @@ fn training(page: &mut Page, rng: &mut ChaCha8Rng) -> Result<(), Box<dyn Error>>
         epochs.iter().map(|t| end - 400.0 * (-t / 12.0).exp() + noise * normal(rng)).collect()
     };
     let train = curve(rng, -905.0, 0.8);
-    // looked at every fifth epoch, and a little worse from epoch 90 on
+    // a little worse from epoch 90 on, as when a model begins to learn its cells by heart
     let mut validation = curve(rng, -921.0, 2.0);
     for (epoch, value) in validation.iter_mut().enumerate() {
         *value -= 0.12 * (epoch as f64 - 90.0).max(0.0);

@@ -34,11 +34,11 @@ impl Default for KMeans {
 /// Cells in clusters, numbered from the largest cluster (0) to the smallest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Clusters {
-    /// [cells] the cluster of each cell.
+    /// `[cells]` the cluster of each cell.
     pub labels: Vec<usize>,
-    /// [clusters] how many cells each cluster has.
+    /// `[clusters]` how many cells each cluster has.
     pub sizes: Vec<usize>,
-    /// [clusters, dims] the mean of each cluster's cells, row-major.
+    /// `[clusters, dims]` the mean of each cluster's cells, row-major.
     pub centres: Vec<f64>,
     /// Sum over cells of the squared distance to the centre.
     pub inertia: f64,
@@ -166,7 +166,7 @@ fn keep_occupied(points: &Points, labels: &mut [usize], centres: &[f64]) -> usiz
     clusters
 }
 
-/// [clusters, dims] the mean of each cluster's cells.
+/// `[clusters, dims]` the mean of each cluster's cells.
 fn means(points: &Points, labels: &[usize], clusters: usize) -> Vec<f64> {
     let dims = points.dims();
     let mut sums = vec![0.0; clusters * dims];

@@ -11,9 +11,9 @@ use crate::points::{Points, squared_distance};
 pub struct Neighbours {
     /// How many neighbours each cell has.
     pub k: usize,
-    /// [cells, k] row numbers of the neighbours in the reference.
+    /// `[cells, k]` row numbers of the neighbours in the reference.
     pub indices: Vec<usize>,
-    /// [cells, k] Euclidean distances to them.
+    /// `[cells, k]` Euclidean distances to them.
     pub distances: Vec<f64>,
 }
 

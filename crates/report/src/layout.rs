@@ -61,9 +61,9 @@ impl Default for Tsne {
 /// Cells in the plane.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layout {
-    /// [drawn] the position of each drawn cell.
+    /// `[drawn]` the position of each drawn cell.
     pub points: Vec<[f64; 2]>,
-    /// [drawn] the row of each drawn cell in the data, increasing.
+    /// `[drawn]` the row of each drawn cell in the data, increasing.
     pub cells: Vec<usize>,
     /// How many cells the data have.
     pub total: usize,
@@ -143,7 +143,7 @@ fn first_two_components(points: &Points) -> Result<Vec<[f64; 2]>> {
 
 /// The symmetric neighbour probabilities p_ij, as one list of neighbours per cell.
 struct Attraction {
-    /// [cells] (neighbour, p_ij), by neighbour
+    /// `[cells]` (neighbour, p_ij), by neighbour
     rows: Vec<Vec<(u32, f32)>>,
 }
 
@@ -220,7 +220,7 @@ fn conditional_probabilities(distances: &[f64], perplexity: f64) -> Vec<f64> {
 struct Map {
     x: Vec<f32>,
     y: Vec<f32>,
-    /// [cells] velocity and gain along x, then along y
+    /// `[cells]` velocity and gain along x, then along y
     motion: Vec<[(f32, f32); 2]>,
 }
 

@@ -20,11 +20,11 @@ const RANK_TOLERANCE: f64 = 1e-12;
 /// columns, fewer cells than components) have variance 0 and zero loadings, hence zero scores.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pca {
-    /// [dims] the mean that is subtracted before projecting.
+    /// `[dims]` the mean that is subtracted before projecting.
     pub mean: Vec<f64>,
-    /// [components, dims] unit-length loadings, row-major.
+    /// `[components, dims]` unit-length loadings, row-major.
     pub loadings: Vec<f64>,
-    /// [components] variance along each component, with cells - 1 below (0 for a single cell).
+    /// `[components]` variance along each component, with cells - 1 below (0 for a single cell).
     pub variances: Vec<f64>,
     /// The variance of all columns together.
     pub total_variance: f64,
@@ -113,7 +113,7 @@ impl Pca {
     }
 }
 
-/// [cells, dims] the points without their mean.
+/// `[cells, dims]` the points without their mean.
 fn centre(points: &Points, mean: &[f64]) -> Vec<f64> {
     points.rows().flat_map(|row| row.iter().zip(mean).map(|(value, mean)| value - mean)).collect()
 }

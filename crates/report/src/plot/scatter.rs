@@ -24,14 +24,14 @@ pub enum Colour {
     Plain,
     /// One colour for each name: clusters, batches, cell types.
     Categories {
-        /// [cells] the category of each cell, a position in `names`.
+        /// `[cells]` the category of each cell, a position in `names`.
         labels: Vec<usize>,
         /// The categories' names, in the order of the legend.
         names: Vec<String>,
     },
     /// Light to dark by value: expression, a protein, time.
     Values {
-        /// [cells] the value of each cell; NaN is drawn grey, as not measured.
+        /// `[cells]` the value of each cell; NaN is drawn grey, as not measured.
         values: Vec<f64>,
         /// What the value is, with its unit.
         name: String,
