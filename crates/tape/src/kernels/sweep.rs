@@ -55,7 +55,7 @@ impl<'a, T: Float> Operand<'a, T> {
     }
 
     /// The elements `start..start + len`, in `scratch` unless they lie side by side already.
-    fn load<'s>(&'s self, start: usize, scratch: &'s mut [T]) -> &'s [T] {
+    pub fn load<'s>(&'s self, start: usize, scratch: &'s mut [T]) -> &'s [T] {
         let len = scratch.len();
         match self.access {
             Access::Same => return &self.data[start..start + len],

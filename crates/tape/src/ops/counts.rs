@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use crate::float::Float;
 use crate::kernels::reduce::add_summed_to;
-use crate::kernels::sweep::strided_offset;
+use crate::kernels::sweep::Operand;
 use crate::kernels::{CHUNK, for_each_chunk, for_each_chunk2, simd_kernel};
 use crate::lane::Lane;
 use crate::op::{Array, At, Draw, Grads, Op, Sample, Samples, Saved, Shapes};
@@ -118,9 +118,11 @@ impl NegativeBinomial {
             let count = count.to_f64();
             if self.epsilon != 0.0 {
                 write(i, Patch::All(with_epsilon(count, ln_mean[i].to_f64(), ln_theta[i].to_f64(), self.epsilon)));
+            } else if count == 0.0 {
+                // the base values are complete
             } else if count > PRODUCT_UP_TO || count.fract() != 0.0 {
                 write(i, Patch::All(exact(count, ln_mean[i].to_f64(), ln_theta[i].to_f64())));
-            } else if count != 0.0 {
+            } else {
                 let theta = ln_theta[i].to_f64().exp();
                 let (rising, slope) = ln_rising(count, theta);
                 write(i, Patch::Gamma(rising - ln_factorial(count), theta * slope));
@@ -134,23 +136,6 @@ enum Patch {
     All([f64; 3]),
     /// To be added to the value and to the slope by ln dispersion.
     Gamma(f64, f64),
-}
-
-/// The dispersions of a chunk at the shape of the counts.
-fn spread<'a, T: Float>(theta: &'a Array<'_, T>, full: &Shape, start: usize, scratch: &'a mut [T]) -> &'a [T] {
-    let len = scratch.len();
-    if theta.data.len() == full.len() {
-        return &theta.data[start..start + len];
-    }
-    let strides = theta.shape.strides_in(full);
-    let width = theta.data.len();
-    // one dispersion a feature is the common case
-    let by_feature = theta.shape.rank() == 1 && width == full.last_size();
-    for (i, slot) in scratch.iter_mut().enumerate() {
-        let at = if by_feature { (start + i) % width } else { strided_offset(start + i, &strides, full) };
-        *slot = theta.data[at];
-    }
-    scratch
 }
 
 impl<T: Float> Op<T> for NegativeBinomial {
@@ -175,7 +160,8 @@ impl<T: Float> Op<T> for NegativeBinomial {
             let range = start..start + y.len();
             let (counts, means) = (&counts[range.clone()], &means[range]);
             let mut scratch = saved.scratch(y.len());
-            let theta = spread(&x[2], &x[0].shape, start, &mut scratch);
+            let dispersions = Operand::new(x[2].data, &x[2].shape, &x[0].shape);
+            let theta = dispersions.load(start, &mut scratch);
             base_values(counts, means, theta, y);
             self.patch(counts, means, theta, |i, patch| match patch {
                 Patch::All([value, ..]) => y[i] = T::of(value),
@@ -194,7 +180,8 @@ impl<T: Float> Op<T> for NegativeBinomial {
             let range = start..start + by_mean.len();
             let (counts, means, g) = (&counts[range.clone()], &means[range.clone()], &g[range]);
             let mut scratch = at.scratch(by_mean.len());
-            let theta = spread(&at.x[2], &full, start, &mut scratch);
+            let dispersions = Operand::new(at.x[2].data, &at.x[2].shape, &full);
+            let theta = dispersions.load(start, &mut scratch);
             base_slopes(counts, means, theta, by_mean, by_theta);
             self.patch(counts, means, theta, |i, patch| match patch {
                 Patch::All([_, mean, theta]) => (by_mean[i], by_theta[i]) = (T::of(mean), T::of(theta)),
