@@ -128,3 +128,70 @@ impl Schedule {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rates(warmup_epochs: f64, decay: Decay, epochs: &[f64]) -> Vec<f64> {
+        let schedule = Schedule { warmup_epochs, decay };
+        schedule.validate().unwrap();
+        epochs.iter().map(|&epoch| schedule.learning_rate(0.8, epoch, 10)).collect()
+    }
+
+    fn assert_close(found: &[f64], expected: &[f64]) {
+        assert_eq!(found.len(), expected.len());
+        assert!(found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-15), "{found:?} is not {expected:?}");
+    }
+
+    #[test]
+    fn a_warm_up_is_linear_and_then_the_rate_stays() {
+        assert_close(&rates(2.0, Decay::Constant, &[0.0, 0.5, 1.0, 2.0, 9.0]), &[0.0, 0.2, 0.4, 0.8, 0.8]);
+        assert_close(&rates(0.0, Decay::Constant, &[0.0, 9.5]), &[0.8, 0.8]);
+    }
+
+    #[test]
+    fn a_cosine_falls_from_the_full_rate_to_its_share() {
+        // half way the mean of both ends, at a third of the way three quarters of the fall are left
+        let decay = Decay::Cosine { final_factor: 0.25 };
+        assert_close(&rates(0.0, decay, &[0.0, 10.0 / 3.0, 5.0, 10.0]), &[0.8, 0.65, 0.5, 0.2]);
+        assert_close(&rates(4.0, decay, &[2.0, 4.0, 7.0, 10.0, 12.0]), &[0.4, 0.8, 0.5, 0.2, 0.2]);
+    }
+
+    #[test]
+    fn an_exponential_decay_takes_its_factor_each_epoch() {
+        assert_close(&rates(1.0, Decay::Exponential { rate: 0.25 }, &[1.0, 1.5, 2.0, 3.0]), &[0.8, 0.4, 0.2, 0.05]);
+    }
+
+    #[test]
+    fn a_plateau_lowers_the_rate_after_its_patience_and_never_below_the_least() {
+        let decay = Decay::Plateau { factor: 0.5, patience: 1, min_learning_rate: 0.15 };
+        let schedule = Schedule { warmup_epochs: 0.0, decay };
+        let mut state = PlateauState::default();
+        // negative scores too: better is lower by a share of the size
+        let scores = [-1.0, -2.0, -2.0, -2.000_1, -2.1, 0.0, 0.0, 0.0, 0.0];
+        let expected = [0.8, 0.8, 0.8, 0.4, 0.4, 0.4, 0.2, 0.2, 0.15];
+        let rate = |&score: &f64| {
+            schedule.observe(&mut state, score);
+            schedule.rate_at(0.8, 1.0, 10, &state)
+        };
+        assert_close(&scores.iter().map(rate).collect::<Vec<_>>(), &expected);
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_named() {
+        let plateau = |factor, min_learning_rate| Decay::Plateau { factor, patience: 1, min_learning_rate };
+        let wrong = [
+            ("decay.final_factor", Decay::Cosine { final_factor: 1.5 }),
+            ("decay.rate", Decay::Exponential { rate: 0.0 }),
+            ("decay.factor", plateau(1.0, 0.0)),
+            ("decay.min_learning_rate", plateau(0.5, -1.0)),
+        ];
+        for (field, decay) in wrong {
+            let error = Schedule { warmup_epochs: 0.0, decay }.validate().unwrap_err().to_string();
+            assert!(error.contains(&format!("'schedule.{field}'")), "{error}");
+        }
+        let error = Schedule { warmup_epochs: f64::NAN, decay: Decay::Constant }.validate().unwrap_err().to_string();
+        assert!(error.contains("'schedule.warmup_epochs'"), "{error}");
+    }
+}

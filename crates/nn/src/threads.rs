@@ -64,14 +64,4 @@ mod tests {
             assert!(error.contains("SLURM_CPUS_PER_TASK") && error.contains(wrong), "{error}");
         }
     }
-
-    #[test]
-    fn the_number_of_threads_is_set_once() {
-        assert!(set_threads(0).unwrap_err().to_string().contains("0 threads"));
-        set_threads(2).unwrap();
-        set_threads(2).unwrap();
-        assert_eq!(rayon::current_num_threads(), 2);
-        let error = set_threads(3).unwrap_err().to_string();
-        assert!(error.contains("3 asked for") && error.contains("already uses 2"), "{error}");
-    }
 }

@@ -31,6 +31,9 @@ pub struct TrainerConfig {
     pub gradient_clip: f64,
     /// Training stops after this many epochs without a better held-out score; 0 never stops early. Default 30.
     pub patience: usize,
+    /// Epochs at the start in which neither `patience` nor plateaus count, because the loss itself still changes (a
+    /// warm-up of one of its terms). Default 0.
+    pub settle_epochs: usize,
     /// A score must be lower by more than this to count as better for `patience`. Default 0.
     pub min_delta: f64,
     /// A resumable checkpoint is written after each so many epochs, beside the one when training is interrupted;
@@ -53,6 +56,7 @@ impl Default for TrainerConfig {
             weight_decay: 0.0,
             gradient_clip: 0.0,
             patience: 30,
+            settle_epochs: 0,
             min_delta: 0.0,
             checkpoint_every: 0,
             seed: 0,

@@ -24,6 +24,8 @@ pub(super) struct State {
     pub step: usize,
     /// For each number of the epoch at hand its sum over examples, and how many.
     pub sums: BTreeMap<String, (f64, f64)>,
+    /// The learning rate of the last step.
+    pub learning_rate: f64,
     /// Seconds spent in the epoch at hand.
     pub seconds: f64,
     pub plateau: PlateauState,
@@ -115,10 +117,13 @@ pub(super) fn read<T: Float>(
     }
     let record: Record = file.json(RUN_KEY)?;
     let differs = |what: &str, then: &serde_json::Value, now: &serde_json::Value| match first_difference(then, now) {
-        Some((field, then, now)) => Err(other(format!("{what} '{field}' was {then} and is now {now}"))),
+        Some((field, then, now)) => {
+            Err(other(format!("{what} '{field}' was {} and is now {}", brief(&then), brief(&now))))
+        }
         None => Ok(()),
     };
     differs("the model's config field", &file.json("config")?, &card.config)?;
+    differs("the model's metadata entry", &file.json("metadata")?, &serde_json::json!(card.metadata))?;
     let comparable = |config: &TrainerConfig| {
         serde_json::to_value(TrainerConfig { max_epochs: 1, checkpoint_every: 0, ..config.clone() })
             .map_err(|error| Error::file(path, error))
@@ -164,4 +169,14 @@ fn first_difference(
         let (path, then, now) = first_difference(a.get(key).unwrap_or(&null), b.get(key).unwrap_or(&null))?;
         Some((if path.is_empty() { key.clone() } else { format!("{key}.{path}") }, then, now))
     })
+}
+
+/// A value as a message shows it: lists of thousands of names are cut.
+fn brief(value: &serde_json::Value) -> String {
+    const SHOWN: usize = 80;
+    let text = value.to_string();
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
 }

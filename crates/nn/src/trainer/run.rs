@@ -28,7 +28,6 @@ pub(super) struct Run<'a, T: Float, K> {
     /// The examples in this epoch's order.
     order: Vec<usize>,
     batches: usize,
-    learning_rate: f64,
     display: Display,
 }
 
@@ -58,7 +57,7 @@ impl<'a, T: Float, K: Task<T>> Run<'a, T, K> {
         let batches = config.batches(task.rows());
         let display = Display::new(trainer.quiet, config.max_epochs, config.max_epochs * batches, state.step);
         let (tape, order) = (Tape::new(), Vec::new());
-        Ok(Self { trainer, task, store, optimizer, tape, state, best, order, batches, learning_rate: 0.0, display })
+        Ok(Self { trainer, task, store, optimizer, tape, state, best, order, batches, display })
     }
 
     pub fn go(mut self) -> Result<Outcome> {
@@ -129,7 +128,7 @@ impl<'a, T: Float, K: Task<T>> Run<'a, T, K> {
             Progress { epoch: at(self.state.batch as f64), step: self.state.step, max_epochs: config.max_epochs };
         // the middle of the step: a warm-up does not waste its first step on a rate of 0
         let middle = at(self.state.batch as f64 + 0.5);
-        self.learning_rate =
+        self.state.learning_rate =
             config.schedule.rate_at(config.learning_rate, middle, config.max_epochs, &self.state.plateau);
 
         let (gradients, numbers, updates) = {
@@ -151,7 +150,7 @@ impl<'a, T: Float, K: Task<T>> Run<'a, T, K> {
             return Err(self.failed(problem, &self.order[rows], &progress));
         }
         let scale = if config.gradient_clip > 0.0 { clip_factor(norm, config.gradient_clip) } else { 1.0 };
-        self.optimizer.step(self.store, &gradients, self.learning_rate, scale);
+        self.optimizer.step(self.store, &gradients, self.state.learning_rate, scale);
         self.store.apply(updates);
         for (name, value) in numbers {
             let (sum, examples) = self.state.sums.entry(name).or_default();
@@ -210,10 +209,13 @@ impl<'a, T: Float, K: Task<T>> Run<'a, T, K> {
         state.batch = 0;
         let monitored = scores.first().map(|(name, score)| (name.clone(), *score));
         let plateau_score = monitored.as_ref().map_or(train["loss"], |(_, score)| *score);
-        self.trainer.config.schedule.observe(&mut state.plateau, plateau_score);
+        let settled = state.epoch > self.trainer.config.settle_epochs;
+        if settled {
+            self.trainer.config.schedule.observe(&mut state.plateau, plateau_score);
+        }
         let metrics = EpochMetrics {
             epoch: state.epoch,
-            learning_rate: self.learning_rate,
+            learning_rate: state.learning_rate,
             train,
             validation: scores.into_iter().collect(),
             seconds: std::mem::take(&mut state.seconds),
@@ -229,7 +231,7 @@ impl<'a, T: Float, K: Task<T>> Run<'a, T, K> {
             if state.reference.is_none_or(|reference| score < reference - self.trainer.config.min_delta) {
                 state.reference = Some(score);
                 state.waited = 0;
-            } else {
+            } else if settled {
                 state.waited += 1;
             }
             state.history.monitored = Some(name);
