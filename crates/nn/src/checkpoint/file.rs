@@ -69,7 +69,7 @@ pub(crate) fn write_tensors<T: Float>(
         write(&header)?;
         for (_, tensor) in tensors {
             for &value in tensor.data() {
-                // both widenings are exact, and the compiler removes the branch
+                // the way over f64 is exact, and the compiler removes the branch
                 match dtype::<T>() {
                     Dtype::F32 => write(&(value.to_f64() as f32).to_le_bytes())?,
                     _ => write(&value.to_f64().to_le_bytes())?,

@@ -91,7 +91,7 @@ impl TrainerConfig {
         self.optimizer.validate()
     }
 
-    /// The examples of each batch of an epoch are `order[range]`.
+    /// How many steps an epoch has.
     pub(super) fn batches(&self, rows: usize) -> usize {
         let rest = rows % self.batch_size;
         let whole = rows / self.batch_size;

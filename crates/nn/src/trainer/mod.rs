@@ -32,6 +32,37 @@ pub const CHECKPOINT_FILE: &str = "checkpoint.safetensors";
 pub const METRICS_FILE: &str = "metrics.jsonl";
 
 /// Trains models; see [`Trainer::train`].
+///
+/// ```
+/// use gradome_nn::trainer::{Loss, Progress, Scores, Task};
+/// use gradome_nn::{Linear, ModelCard, ParamStore, Result, Step, Trainer, TrainerConfig};
+/// use gradome_tape::Tensor;
+///
+/// /// Finds the line through points at 0, 1, 2, ...
+/// struct Points { line: Linear, heights: Vec<f32> }
+///
+/// impl Task<f32> for Points {
+///     fn rows(&self) -> usize {
+///         self.heights.len()
+///     }
+///     fn loss<'t>(&self, step: Step<'_, 't, f32>, rows: &[usize], _: &Progress) -> Result<Loss<'t, f32>> {
+///         let column = |f: &dyn Fn(usize) -> f32| step.tape.constant(&Tensor::from_fn([rows.len(), 1], |i| f(rows[i])));
+///         let error = self.line.forward(step, column(&|row| row as f32)) - column(&|row| self.heights[row]);
+///         Ok(Loss::new(error.square().mean()))
+///     }
+///     fn validate(&self, _: &ParamStore<f32>) -> Result<Option<Scores>> {
+///         Ok(None)
+///     }
+/// }
+///
+/// let mut store = ParamStore::new(0);
+/// let task = Points { line: Linear::new(&mut store.scope("line"), 1, 1), heights: vec![1.0, 3.0, 5.0, 7.0] };
+/// let config = TrainerConfig { max_epochs: 500, learning_rate: 0.05, ..TrainerConfig::default() };
+/// let card = ModelCard { operator: "line".into(), config: Default::default(), metadata: Default::default() };
+/// Trainer::new(config, card)?.quiet(true).train(&task, &mut store)?;
+/// assert!((store.get(task.line.weight).item() - 2.0).abs() < 0.05);
+/// # Ok::<(), gradome_nn::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Trainer {
     config: TrainerConfig,

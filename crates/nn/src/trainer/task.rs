@@ -34,7 +34,7 @@ pub type Scores = Vec<(String, f64)>;
 pub struct Loss<'t, T: Float> {
     /// What is minimised: one number, the mean over the examples of the step.
     pub total: Var<'t, T>,
-    /// Numbers to report beside it, by name; each one number, a mean over the examples. `loss` is the total's name.
+    /// Numbers to report beside it, by name; each one number, a mean over the examples. The total is called `loss`.
     pub parts: Vec<(String, Var<'t, T>)>,
 }
 
@@ -45,8 +45,13 @@ impl<'t, T: Float> Loss<'t, T> {
     }
 
     /// Adds a number to report.
+    ///
+    /// # Panics
+    /// When the name is `loss`, which is the total's.
     pub fn with(mut self, name: impl Into<String>, part: Var<'t, T>) -> Self {
-        self.parts.push((name.into(), part));
+        let name = name.into();
+        assert_ne!(name, "loss", "a part of the loss needs a name of its own");
+        self.parts.push((name, part));
         self
     }
 }
