@@ -43,6 +43,12 @@ struct Arguments {
     /// Dropout of the decoders' hidden layers.
     #[arg(long)]
     decoder_dropout: Option<f64>,
+    /// Dropout of the encoders' hidden layers.
+    #[arg(long)]
+    encoder_dropout: Option<f64>,
+    /// Augmentation: share of an encoder's counts that may be thinned away.
+    #[arg(long)]
+    thinning: Option<f64>,
     /// Widths of the decoders' hidden layers; `--linear-decoder` for none.
     #[arg(long, value_delimiter = ',')]
     decoder_hidden: Vec<usize>,
@@ -160,6 +166,12 @@ impl Reference {
             if let Some(rate) = arguments.decoder_dropout {
                 config.decoder.dropout = rate;
             }
+            if let Some(rate) = arguments.encoder_dropout {
+                config.encoder.dropout = rate;
+            }
+            if let Some(thinning) = arguments.thinning.filter(|_| config.likelihood.has_depth()) {
+                config.thinning = thinning;
+            }
             if !arguments.decoder_hidden.is_empty() || arguments.linear_decoder {
                 config.decoder.hidden.clone_from(&arguments.decoder_hidden);
             }
@@ -202,6 +214,8 @@ impl Reference {
             row.push(("imputed r", model));
             row.push(("kNN r", neighbours));
         }
+        let scores: Vec<f64> = fit.history.validation("elbo").iter().map(|(_, elbo)| *elbo).collect();
+        row.push(("val elbo", scores.iter().copied().fold(f64::NEG_INFINITY, f64::max)));
         row.push(("epochs", fit.history.epochs.len() as f64));
         row.push(("seconds", seconds));
         Ok(row)
@@ -227,11 +241,18 @@ impl Reference {
         let keep = |cells: &[usize]| -> Vec<usize> {
             cells.iter().copied().filter(|&c| self.fold[c].is_some()).collect()
         };
+        let seen = keep(&[self.train.as_slice(), &self.val].concat());
+        let mut inner = Vec::new();
+        for &fold in &folds {
+            let (queries, reference): (Vec<usize>, Vec<usize>) = seen.iter().partition(|&&c| self.fold[c] == Some(fold));
+            inner.push(metrics::accuracy(&label(&queries), &called(&reference, &queries, 15)?));
+        }
         let test = keep(&self.test);
-        let calls = called(&keep(&[self.train.as_slice(), &self.val].concat()), &test, 15)?;
+        let calls = called(&seen, &test, 15)?;
         let clusters = KMeans { clusters: classes.len(), ..KMeans::default() }.fit(&points.select(&scored)?)?;
         let truth = label(&scored);
         Ok(vec![
+            ("inner kNN", mean(&inner)),
             ("knn5", mean(&accuracies)),
             ("test kNN", metrics::accuracy(&label(&test), &calls)),
             ("balanced", metrics::balanced_accuracy(&label(&test), &calls)),

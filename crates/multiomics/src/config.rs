@@ -143,6 +143,9 @@ pub struct ModalityConfig {
     pub encoder: MlpConfig,
     /// The decoder's hidden layers.
     pub decoder: MlpConfig,
+    /// Whether all features of a Gaussian modality share one variance: with linear networks the model is then
+    /// probabilistic principal component analysis (Tipping & Bishop 1999).
+    pub shared_variance: bool,
     /// Adds a linear path from the latent state to each head beside the decoder's hidden layers.
     pub linear_skip: bool,
     /// Multiplies this modality's log-likelihood; 1 is the ELBO.
@@ -171,6 +174,7 @@ impl ModalityConfig {
             depth_input: likelihood.has_depth(),
             encoder: MlpConfig::default(),
             decoder,
+            shared_variance: false,
             linear_skip: false,
             weight: 1.0,
             thinning: if likelihood.has_depth() { 0.5 } else { 0.0 },
@@ -301,6 +305,8 @@ impl MultiOmicsVaeConfig {
             let depth = modality.likelihood.has_depth();
             require(depth || modality.thinning == 0.0, &field("thinning"), "only counts and zeros and ones can be thinned")?;
             let normalized = modality.transform == Transform::LogNormalized;
+            let gaussian = modality.likelihood == Likelihood::Gaussian;
+            require(gaussian || !modality.shared_variance, &field("shared_variance"), "only gaussian values have one")?;
             require(depth || !normalized, &field("transform"), "log-normalized needs counts")?;
             require(depth || !modality.depth_input, &field("depth_input"), "only counts have a depth")?;
         }

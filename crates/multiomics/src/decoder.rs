@@ -19,7 +19,7 @@ pub(crate) struct Decoder {
     heads: Vec<Linear>,
     /// Linear paths from the latent state to each head.
     skips: Vec<ParamId>,
-    /// ln dispersion of counts, ln variance of Gaussian values.
+    /// ln dispersion of counts, ln standard deviation of Gaussian values in units of their scale.
     ln_spread: Option<ParamId>,
     /// Mean and standard deviation of Gaussian features, in whose units the head works.
     units: Option<(ParamId, ParamId)>,
@@ -61,10 +61,11 @@ impl Decoder {
             Likelihood::NegativeBinomial
             | Likelihood::ZeroInflatedNegativeBinomial
             | Likelihood::NegativeBinomialMixture => Some("ln_dispersion"),
-            Likelihood::Gaussian => Some("ln_variance"),
+            Likelihood::Gaussian => Some("ln_sd"),
             _ => None,
         };
-        let ln_spread = spread_name.map(|name| scope.parameter(name, [modality.features], Init::Constant(0.0)));
+        let spreads = if modality.shared_variance { 1 } else { modality.features };
+        let ln_spread = spread_name.map(|name| scope.parameter(name, [spreads], Init::Constant(0.0)));
         let depth_slope = (likelihood == Likelihood::Bernoulli)
             .then(|| scope.parameter("depth_slope", [1], Init::Constant(1.0)));
         let units = (likelihood == Likelihood::Gaussian).then(|| {
@@ -109,8 +110,8 @@ impl Decoder {
             Likelihood::Gaussian => {
                 let (location, scale) = self.units.expect("a Gaussian has units");
                 let (location, scale) = (step.param(location), step.param(scale));
-                let ln_variance = step.param(self.ln_spread.expect("a Gaussian has a variance"));
-                Decoded::Gaussian(Normal::new(head(0) * scale + location, ln_variance + scale.square().ln()))
+                let ln_sd = step.param(self.ln_spread.expect("a Gaussian has a spread"));
+                Decoded::Gaussian(Normal::new(head(0) * scale + location, (ln_sd + scale.ln()) * 2.0))
             }
             Likelihood::Poisson => {
                 let ln_share = head(0).log_softmax();

@@ -85,7 +85,7 @@ pub fn default_trainer(seed: u64) -> TrainerConfig {
         learning_rate: 3e-3,
         schedule: Schedule {
             warmup_epochs: 3.0,
-            decay: Decay::Plateau { factor: 0.5, patience: 10, min_learning_rate: 1e-4 },
+            decay: Decay::Plateau { factor: 0.5, patience: 15, min_learning_rate: 1e-4 },
         },
         weight_decay: 1e-4,
         gradient_clip: 500.0,

@@ -59,7 +59,9 @@ impl MultiOmicsVae {
                 Likelihood::Gaussian => {
                     if let Some((location, scale)) = decoder.units() {
                         store.set(location, raw.mean());
-                        store.set(scale, raw.map(|_, sd| sd.max(SMALL_SD)));
+                        if !config.shared_variance {
+                            store.set(scale, raw.map(|_, sd| sd.max(SMALL_SD)));
+                        }
                     }
                 }
                 Likelihood::Bernoulli => {
