@@ -2,18 +2,18 @@
 
 use crate::float::Float;
 use crate::kernels::buffer::Pool;
-use crate::kernels::sweep::{add_assign, strided_offset, sum_slice};
+use crate::kernels::sweep::{add_assign, strided_offset, sum_blocks, sum_slice};
 use crate::kernels::{CHUNK, for_each_chunk, rows_per_chunk};
 use crate::shape::Shape;
 
-/// The sum of all elements: chunks in parallel, combined in order.
+/// The sum of all elements: chunks in parallel, combined in order, with the bits of the sum of a fused group.
 pub(crate) fn sum_all<T: Float>(x: &[T], pool: &Pool<T>) -> T {
     if x.len() <= CHUNK {
-        return sum_slice(x);
+        return sum_blocks(x);
     }
     let mut partial = pool.take(x.len().div_ceil(CHUNK));
     for_each_chunk(&mut partial, 1, |chunk, partial| {
-        partial[0] = sum_slice(&x[chunk * CHUNK..x.len().min((chunk + 1) * CHUNK)]);
+        partial[0] = sum_blocks(&x[chunk * CHUNK..x.len().min((chunk + 1) * CHUNK)]);
     });
     T::of(partial.iter().map(|p| p.to_f64()).sum())
 }

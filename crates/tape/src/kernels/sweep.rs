@@ -185,6 +185,11 @@ pub(crate) fn forward_sum<T: Float>(steps: &[Step<T>], operands: &[Operand<'_, T
     T::of(partial.iter().map(|p| p.to_f64()).sum())
 }
 
+/// The sum of a chunk that is at hand, added up as [`forward_sum`] does.
+pub(crate) fn sum_blocks<T: Float>(x: &[T]) -> T {
+    T::of(x.chunks(BLOCK).fold(0.0, |sum, block| sum + sum_slice(block).to_f64()))
+}
+
 simd_kernel! {
     /// The sum of a slice in a fixed order.
     pub(crate) fn sum_slice [T, L](x: &[T]) -> T {
