@@ -48,6 +48,17 @@ fn ln_rising(x: f64, theta: f64) -> (f64, f64) {
     (value + product.ln(), slope)
 }
 
+/// sigmoid(d) and 1 - sigmoid(d), both to full relative precision: a mean far above the dispersion leaves few digits in
+/// a difference.
+#[inline(always)]
+fn shares<L: Lane>(d: L) -> (L, L) {
+    let tail = (-d.abs()).exp();
+    let large = (L::of(1.0) + tail).recip();
+    let small = tail * large;
+    let below = d < L::of(0.0);
+    (L::select(below, small, large), L::select(below, large, small))
+}
+
 /// The log-probability and its slopes with respect to ln mean and ln dispersion, in double precision.
 fn exact(x: f64, ln_mean: f64, ln_theta: f64) -> [f64; 3] {
     let theta = ln_theta.exp();
@@ -56,11 +67,11 @@ fn exact(x: f64, ln_mean: f64, ln_theta: f64) -> [f64; 3] {
     let (ln_failure, ln_success) = (-d.softplus(), -(-d).softplus());
     let (rising, rising_slope) = ln_rising(x, theta);
     let hits = if x == 0.0 { 0.0 } else { x * ln_success };
-    let share = d.sigmoid();
+    let (success, failure) = shares(d);
     [
         theta * ln_failure + hits + rising - ln_factorial(x),
-        x * (1.0 - share) - theta * share,
-        theta * (ln_failure + rising_slope) + theta * share - x * (1.0 - share),
+        x * failure - theta * success,
+        theta * (ln_failure + rising_slope) + theta * success - x * failure,
     ]
 }
 
@@ -70,12 +81,13 @@ fn with_epsilon(x: f64, ln_mean: f64, ln_theta: f64, epsilon: f64) -> [f64; 3] {
     let total = theta + mean + epsilon;
     let ln_total = total.ln();
     let (rising, rising_slope) = ln_rising(x, theta);
-    let ln_theta_e = (theta + epsilon).ln();
+    // ln((theta + epsilon) / total), which a difference of logarithms would lose for large theta
+    let ln_failure = -(mean / (theta + epsilon)).ln_1p();
     let ln_mean_e = (mean + epsilon).ln();
     [
-        theta * (ln_theta_e - ln_total) + x * (ln_mean_e - ln_total) + rising - ln_factorial(x),
+        theta * ln_failure + x * (ln_mean_e - ln_total) + rising - ln_factorial(x),
         mean * (x / (mean + epsilon) - (x + theta) / total),
-        theta * (ln_theta_e - ln_total + theta / (theta + epsilon) - (x + theta) / total + rising_slope),
+        theta * (ln_failure + theta / (theta + epsilon) - (x + theta) / total + rising_slope),
     ]
 }
 
@@ -96,8 +108,8 @@ simd_kernel! {
         for i in 0..by_mean.len() {
             let (x, ln_theta) = (L::new(x[i]), L::new(ln_theta[i]));
             let d = L::new(ln_mean[i]) - ln_theta;
-            let (theta, share) = (ln_theta.exp(), d.sigmoid());
-            let residual = x * (L::of(1.0) - share) - theta * share;
+            let (theta, (success, failure)) = (ln_theta.exp(), shares(d));
+            let residual = x * failure - theta * success;
             by_mean[i] = residual.get();
             by_theta[i] = (-(theta * d.softplus()) - residual).get();
         }
