@@ -387,9 +387,15 @@ fn topic_table(path: &Path) -> Result<Modality> {
     let array = archive.by_name("atac")?.ok_or("the archive has no array 'atac'")?;
     let [rows, columns] = array.shape() else { return Err("'atac' is no matrix".into()) };
     let (rows, columns) = (*rows as usize, *columns as usize);
+    let by_columns = array.order() == npyz::Order::Fortran;
     let values: Vec<f32> = match array.dtype().descr().as_str() {
         kind if kind.contains("f8") => array.into_vec::<f64>()?.into_iter().map(|v| v as f32).collect(),
         _ => array.into_vec::<f32>()?,
+    };
+    let values = if by_columns {
+        (0..rows * columns).map(|i| values[i % columns * rows + i / columns]).collect()
+    } else {
+        values
     };
     let names = (1..=columns).map(|i| format!("topic_{i}")).collect();
     let kind = Kind::Atac;

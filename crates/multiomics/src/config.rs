@@ -161,6 +161,14 @@ impl ModalityConfig {
     /// The defaults for a likelihood.
     pub fn new(name: impl Into<String>, features: usize, likelihood: Likelihood) -> Self {
         let decoder = MlpConfig { norm: Norm::None, ..MlpConfig::default() };
+        // thousands of sparse sites carry little each: a narrow encoder that sees few of them at a time learns what they
+        // share, not the single cell's noise
+        let sparse = likelihood == Likelihood::Bernoulli;
+        let encoder = if sparse {
+            MlpConfig { hidden: vec![32], dropout: 0.5, ..MlpConfig::default() }
+        } else {
+            MlpConfig::default()
+        };
         Self {
             name: name.into(),
             features,
@@ -172,13 +180,13 @@ impl ModalityConfig {
             },
             standardize: if likelihood.has_depth() { Standardize::Centre } else { Standardize::ZScore },
             depth_input: likelihood.has_depth(),
-            encoder: MlpConfig::default(),
+            encoder,
             decoder,
             shared_variance: false,
             linear_skip: false,
             weight: 1.0,
             thinning: if likelihood.has_depth() { 0.5 } else { 0.0 },
-            input_dropout: 0.0,
+            input_dropout: if sparse { 0.6 } else { 0.0 },
         }
     }
 }
