@@ -172,7 +172,7 @@ fn learned_weights_collapse_without_balance_and_cannot_with_it() {
     let balanced = smaller_weight(1.0);
     assert!((0.15..0.3).contains(&balanced), "{balanced}");
     let unbalanced = smaller_weight(0.0);
-    assert!(unbalanced < 0.01, "the control did not collapse: {unbalanced}");
+    assert!(unbalanced < 0.02, "the control did not collapse: {unbalanced}");
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn bad_values_are_named_by_modality_cell_and_feature() {
     let mut store = ParamStore::<f64>::new(0);
     let chromatin = MultiOmicsVaeConfig::of(vec![modality("atac", 2, Likelihood::Bernoulli)]);
     let model = MultiOmicsVae::new(&chromatin, &mut store).unwrap();
-    let tape = Tape::new();
+    let tape = Tape::<f64>::new();
     let error = model.input(&tape, &batch(2, 10, &[&[0.0, 1.0, 2.0, 0.0]])).map(|_| ()).unwrap_err().to_string();
     for word in ["atac", "cell 2", "feature 1", "binarise"] {
         assert!(error.contains(word), "'{error}' does not say '{word}'");
