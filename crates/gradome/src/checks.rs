@@ -1,0 +1,38 @@
+//! The finite-difference checks of everything that has a gradient.
+
+use gradome_tape::check::Outcome;
+
+/// One op, layer or operator with the check of its gradients.
+pub struct Check {
+    /// Its name.
+    pub name: &'static str,
+    /// `op`, `layer` or `operator`.
+    pub kind: &'static str,
+    run: Box<dyn Fn() -> Outcome + Send + Sync>,
+}
+
+impl Check {
+    /// Compares its gradients in f64 with finite differences.
+    pub fn run(&self) -> Outcome {
+        (self.run)()
+    }
+}
+
+/// Every op of the tape, every layer and every operator of the crates that are switched on.
+///
+/// ```
+/// let softplus = gradome::checks().into_iter().find(|check| check.name == "softplus");
+/// assert!(softplus.is_some_and(|check| check.kind == "op" && check.run().passed()));
+/// ```
+pub fn checks() -> Vec<Check> {
+    let op = |row: gradome_tape::Row| Check { name: row.name, kind: "op", run: Box::new(move || row.check()) };
+    let mut all: Vec<Check> = gradome_tape::registry().into_iter().map(op).collect();
+    #[cfg(feature = "nn")]
+    {
+        let mut entries = gradome_nn::check::layers();
+        #[cfg(feature = "multiomics")]
+        entries.extend(gradome_multiomics::checks());
+        all.extend(entries.into_iter().map(|e| Check { name: e.name, kind: e.kind, run: Box::new(e.check) }));
+    }
+    all
+}
