@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use gradome_io::{Feature, Kind, Matrix, Measured, Modality};
 use gradome_multiomics::{
-    Decode, FitOptions, Likelihood, ModalityConfig, MultiOmicsData, MultiOmicsVaeConfig, Split, TrainedMultiOmicsVae, View,
+    Decode, FitOptions, Likelihood, ModalityConfig, MultiOmicsData, MultiOmicsVaeConfig, Split, TrainedMultiOmicsVae,
+    View,
 };
 use gradome_nn::metrics;
 use gradome_report::cluster::KMeans;
@@ -238,13 +239,13 @@ impl Reference {
             let calls = called(&reference, &queries, 2 * classes.len())?;
             accuracies.push(metrics::accuracy(&label(&queries), &calls));
         }
-        let keep = |cells: &[usize]| -> Vec<usize> {
-            cells.iter().copied().filter(|&c| self.fold[c].is_some()).collect()
-        };
+        let keep =
+            |cells: &[usize]| -> Vec<usize> { cells.iter().copied().filter(|&c| self.fold[c].is_some()).collect() };
         let seen = keep(&[self.train.as_slice(), &self.val].concat());
         let mut inner = Vec::new();
         for &fold in &folds {
-            let (queries, reference): (Vec<usize>, Vec<usize>) = seen.iter().partition(|&&c| self.fold[c] == Some(fold));
+            let (queries, reference): (Vec<usize>, Vec<usize>) =
+                seen.iter().partition(|&&c| self.fold[c] == Some(fold));
             inner.push(metrics::accuracy(&label(&queries), &called(&reference, &queries, 15)?));
         }
         let test = keep(&self.test);
@@ -284,7 +285,8 @@ impl Reference {
         let pca = Pca::fit(&train, COMPONENTS)?;
         let queries = pca.project(&scaled.select(&self.test)?)?;
         let found = nearest(&queries, &pca.project(&train)?, NEIGHBOURS)?;
-        let measured = Points::new(&ln_1p(&protein.matrix.to_row_major()), [protein.matrix.rows(), protein.features.len()])?;
+        let measured =
+            Points::new(&ln_1p(&protein.matrix.to_row_major()), [protein.matrix.rows(), protein.features.len()])?;
         let neighbours = found.mean_of(&measured.select(&self.train)?)?;
         let truth = measured.select(&self.test)?;
 
@@ -370,7 +372,8 @@ fn features(names: Vec<String>, kind: &Kind) -> Vec<Feature> {
 
 /// Counts, cells by features, whose features are named in a file of their own.
 fn counts(path: &Path, name: &str, kind: Kind, names: Vec<String>) -> Result<Modality> {
-    let matrix = Matrix::Sparse(gradome_io::read_matrix_market(&path.display().to_string(), std::fs::File::open(path)?)?);
+    let matrix =
+        Matrix::Sparse(gradome_io::read_matrix_market(&path.display().to_string(), std::fs::File::open(path)?)?);
     Ok(Modality { name: name.to_owned(), features: features(names, &kind), kind, matrix, measured: None })
 }
 

@@ -6,6 +6,7 @@ use std::{
     path::Path,
 };
 
+use atomicwrites::{AtomicFile, OverwriteBehavior};
 use flate2::{Compression, write::GzEncoder};
 
 use crate::{Dataset, Error, Result, mtx::write_matrix_market};
@@ -16,23 +17,13 @@ use crate::{Dataset, Error, Result, mtx::write_matrix_market};
 ///
 /// # Errors
 /// What `fill` or the system says.
-pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>) -> Result<()> {
-    let failed = |source| Error::Io { file: path.display().to_string(), source };
-    let name = path.file_name().ok_or_else(|| Error::file(&path.display().to_string(), "is not the name of a file"))?;
-    let temporary = path.with_file_name(format!(".{}.{}.part", name.to_string_lossy(), std::process::id()));
-    let written = File::create(&temporary).and_then(|file| {
-        let mut to = BufWriter::new(&file);
+pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut BufWriter<&mut File>) -> std::io::Result<()>) -> Result<()> {
+    let written = AtomicFile::new(path, OverwriteBehavior::AllowOverwrite).write(|file| {
+        let mut to = BufWriter::new(file);
         fill(&mut to)?;
-        to.flush()?;
-        drop(to);
-        file.sync_all()?;
-        fs::rename(&temporary, path)
+        to.flush()
     });
-    written.map_err(|source| {
-        // The first error is the one to report; the file may not exist at all.
-        let _ = fs::remove_file(&temporary);
-        failed(source)
-    })
+    written.map_err(|error| Error::Io { file: path.display().to_string(), source: error.into() })
 }
 
 /// Writes a table: a header, then a name and its values a row; `[names.len(), header.len() - 1]` values by rows.

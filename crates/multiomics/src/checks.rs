@@ -29,22 +29,31 @@ fn models() -> Vec<(&'static str, MultiOmicsVaeConfig)> {
     };
     use Likelihood::*;
     vec![
-        ("RNA and protein in two batches", MultiOmicsVaeConfig {
-            batches: vec!["a".into(), "b".into()],
-            ..model(&[NegativeBinomial, NegativeBinomialMixture])
-        }),
-        ("RNA and chromatin, learned weights", MultiOmicsVaeConfig {
-            modality_weights: ModalityWeights::Learnable { balance: 0.0 },
-            cross_reconstruction: false,
-            ..model(&[ZeroInflatedNegativeBinomial, Bernoulli])
-        }),
-        ("three modalities, no prior expert", MultiOmicsVaeConfig {
-            prior_expert: false,
-            modality_weights: ModalityWeights::Equal,
-            count_epsilon: 1e-8,
-            variance_floor: 1e-4,
-            ..model(&[Poisson, Gaussian, SquaredError])
-        }),
+        (
+            "RNA and protein in two batches",
+            MultiOmicsVaeConfig {
+                batches: vec!["a".into(), "b".into()],
+                ..model(&[NegativeBinomial, NegativeBinomialMixture])
+            },
+        ),
+        (
+            "RNA and chromatin, learned weights",
+            MultiOmicsVaeConfig {
+                modality_weights: ModalityWeights::Learnable { balance: 0.0 },
+                cross_reconstruction: false,
+                ..model(&[ZeroInflatedNegativeBinomial, Bernoulli])
+            },
+        ),
+        (
+            "three modalities, no prior expert",
+            MultiOmicsVaeConfig {
+                prior_expert: false,
+                modality_weights: ModalityWeights::Equal,
+                count_epsilon: 1e-8,
+                variance_floor: 1e-4,
+                ..model(&[Poisson, Gaussian, SquaredError])
+            },
+        ),
     ]
 }
 

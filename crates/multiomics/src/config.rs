@@ -44,10 +44,7 @@ impl Likelihood {
     pub fn counts(self) -> bool {
         matches!(
             self,
-            Self::Poisson
-                | Self::NegativeBinomial
-                | Self::ZeroInflatedNegativeBinomial
-                | Self::NegativeBinomialMixture
+            Self::Poisson | Self::NegativeBinomial | Self::ZeroInflatedNegativeBinomial | Self::NegativeBinomialMixture
         )
     }
 
@@ -160,7 +157,7 @@ pub struct ModalityConfig {
 impl ModalityConfig {
     /// The defaults for a likelihood.
     pub fn new(name: impl Into<String>, features: usize, likelihood: Likelihood) -> Self {
-        let decoder = MlpConfig { norm: Norm::None, ..MlpConfig::default() };
+        let decoder = MlpConfig { norm: Norm::None, dropout: 0.4, ..MlpConfig::default() };
         // thousands of sparse sites carry little each: a narrow encoder that sees few of them at a time learns what they
         // share, not the single cell's noise
         let sparse = likelihood == Likelihood::Bernoulli;
@@ -185,7 +182,7 @@ impl ModalityConfig {
             shared_variance: false,
             linear_skip: false,
             weight: 1.0,
-            thinning: if likelihood.has_depth() { 0.5 } else { 0.0 },
+            thinning: if likelihood.has_depth() { 0.8 } else { 0.0 },
             input_dropout: if sparse { 0.6 } else { 0.0 },
         }
     }
@@ -311,7 +308,11 @@ impl MultiOmicsVaeConfig {
                 require(widths, &field(&format!("{name}.hidden")), "widths must be in 1..=65536")?;
             }
             let depth = modality.likelihood.has_depth();
-            require(depth || modality.thinning == 0.0, &field("thinning"), "only counts and zeros and ones can be thinned")?;
+            require(
+                depth || modality.thinning == 0.0,
+                &field("thinning"),
+                "only counts and zeros and ones can be thinned",
+            )?;
             let normalized = modality.transform == Transform::LogNormalized;
             let gaussian = modality.likelihood == Likelihood::Gaussian;
             require(gaussian || !modality.shared_variance, &field("shared_variance"), "only gaussian values have one")?;

@@ -39,14 +39,16 @@ impl MultiOmicsData {
     /// names modality, cell and feature.
     pub fn validate(&self, config: &MultiOmicsVaeConfig) -> Result<()> {
         if self.modalities.len() != config.modalities.len() {
-            let problem = format!("the model has {} modalities, the data {}", config.modalities.len(), self.modalities.len());
+            let problem =
+                format!("the model has {} modalities, the data {}", config.modalities.len(), self.modalities.len());
             return Err(Error::data("modalities", problem));
         }
         let cells = self.cells();
         for (modality, config) in self.modalities.iter().zip(&config.modalities) {
             let (rows, columns) = modality.matrix.shape();
             if rows != cells {
-                let problem = format!("{rows} cells, but '{}' has {cells}; align them by barcode", self.modalities[0].name);
+                let problem =
+                    format!("{rows} cells, but '{}' has {cells}; align them by barcode", self.modalities[0].name);
                 return Err(Error::data(&modality.name, problem));
             }
             if columns != config.features {
@@ -57,7 +59,10 @@ impl MultiOmicsData {
                 for (feature, value) in modality.matrix.row_entries(cell) {
                     check_value(f64::from(value), config.likelihood).map_err(|problem| {
                         let name = &modality.features[feature].name;
-                        Error::data(&modality.name, format!("cell {} feature '{name}' holds {value}: {problem}", cell + 1))
+                        Error::data(
+                            &modality.name,
+                            format!("cell {} feature '{name}' holds {value}: {problem}", cell + 1),
+                        )
                     })?;
                 }
             }

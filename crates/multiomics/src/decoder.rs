@@ -40,12 +40,7 @@ fn head_names(likelihood: Likelihood) -> &'static [&'static str] {
 }
 
 impl Decoder {
-    pub fn new<T: Float>(
-        scope: &mut Scope<'_, T>,
-        inputs: usize,
-        modality: &ModalityConfig,
-        epsilon: f64,
-    ) -> Self {
+    pub fn new<T: Float>(scope: &mut Scope<'_, T>, inputs: usize, modality: &ModalityConfig, epsilon: f64) -> Self {
         let likelihood = modality.likelihood;
         let trunk = Mlp::new(&mut scope.scope("hidden"), inputs, &modality.decoder);
         let names = head_names(likelihood);
@@ -66,8 +61,8 @@ impl Decoder {
         };
         let spreads = if modality.shared_variance { 1 } else { modality.features };
         let ln_spread = spread_name.map(|name| scope.parameter(name, [spreads], Init::Constant(0.0)));
-        let depth_slope = (likelihood == Likelihood::Bernoulli)
-            .then(|| scope.parameter("depth_slope", [1], Init::Constant(1.0)));
+        let depth_slope =
+            (likelihood == Likelihood::Bernoulli).then(|| scope.parameter("depth_slope", [1], Init::Constant(1.0)));
         let units = (likelihood == Likelihood::Gaussian).then(|| {
             let shape = Shape::new(&[modality.features]);
             let location = scope.constant("location", Tensor::zeros(shape));

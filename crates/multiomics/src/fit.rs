@@ -81,8 +81,8 @@ impl FitOptions {
 /// The training that suits most data sets of some hundred to some ten thousand cells.
 pub fn default_trainer(seed: u64) -> TrainerConfig {
     TrainerConfig {
-        max_epochs: 250,
-        learning_rate: 3e-3,
+        max_epochs: 300,
+        learning_rate: 2e-3,
         schedule: Schedule {
             warmup_epochs: 3.0,
             decay: Decay::Plateau { factor: 0.5, patience: 15, min_learning_rate: 1e-4 },

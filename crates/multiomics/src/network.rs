@@ -37,9 +37,12 @@ impl Mlp {
                 let linear = Linear::new(&mut scope, width, outputs);
                 let norm = match config.norm {
                     Norm::None => Normalizer::None,
-                    Norm::Batch => {
-                        Normalizer::Batch(BatchNorm::new(&mut scope.scope("norm"), outputs, NORM_EPSILON, NORM_MOMENTUM))
-                    }
+                    Norm::Batch => Normalizer::Batch(BatchNorm::new(
+                        &mut scope.scope("norm"),
+                        outputs,
+                        NORM_EPSILON,
+                        NORM_MOMENTUM,
+                    )),
                     Norm::Layer => Normalizer::Layer(LayerNorm::new(&mut scope.scope("norm"), outputs, NORM_EPSILON)),
                 };
                 width = outputs;

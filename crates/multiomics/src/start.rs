@@ -129,11 +129,8 @@ fn median(values: &mut [f64]) -> Option<f64> {
 fn mixture_start<T: Float>(values: &Tensor<T>, known: &[bool]) -> [Tensor<T>; 2] {
     let features = values.shape().last_size();
     let start = |feature: usize| -> (f64, f64) {
-        let mut column: Vec<f64> = (feature..known.len())
-            .step_by(features)
-            .filter(|&i| known[i])
-            .map(|i| values.data()[i].to_f64())
-            .collect();
+        let mut column: Vec<f64> =
+            (feature..known.len()).step_by(features).filter(|&i| known[i]).map(|i| values.data()[i].to_f64()).collect();
         let middle = median(&mut column).unwrap_or(0.0);
         let mean = |part: &mut dyn Iterator<Item = &f64>| {
             let (sum, count) = part.fold((0.0, 0.0), |(s, c), v| (s + v, c + 1.0));

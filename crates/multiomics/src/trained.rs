@@ -358,9 +358,8 @@ fn arrange_features(modality: Modality, features: &[Feature], notes: &mut Vec<St
         values.extend(place_of.iter().map(|place| place.map_or(0.0, |p| row[p])));
     }
     let measured = Measured::from_rows((0..cells).map(|cell| {
-        let known = |place: &Option<usize>| {
-            place.is_some_and(|p| modality.measured.as_ref().is_none_or(|m| m.cell(cell)[p]))
-        };
+        let known =
+            |place: &Option<usize>| place.is_some_and(|p| modality.measured.as_ref().is_none_or(|m| m.cell(cell)[p]));
         place_of.iter().map(known).collect()
     }));
     Ok(Modality {

@@ -6,7 +6,7 @@ use gradome_tape::{Float, Tape, Tensor, Var};
 use rand::{RngExt, SeedableRng};
 
 use crate::config::{Likelihood, MlpConfig, ModalityConfig, ModalityWeights, MultiOmicsVaeConfig, Transform};
-use crate::data::{MultiOmicsBatch, MultiOmicsData, ModalityValues, check_batches, check_value};
+use crate::data::{ModalityValues, MultiOmicsBatch, MultiOmicsData, check_batches, check_value};
 use crate::decoder::{Decoded, Decoder};
 use crate::encoder::{Encoder, depths};
 
@@ -113,8 +113,7 @@ impl<'t, T: Float> MultiOmicsInput<'t, T> {
 fn presence<T: Float>(measured: &Tensor<T>) -> Option<Tensor<T>> {
     let features = measured.shape().last_size();
     let rows = measured.data().chunks_exact(features.max(1));
-    let present: Vec<T> =
-        rows.map(|row| if row.iter().any(|&v| v != T::ZERO) { T::ONE } else { T::ZERO }).collect();
+    let present: Vec<T> = rows.map(|row| if row.iter().any(|&v| v != T::ZERO) { T::ONE } else { T::ZERO }).collect();
     present.contains(&T::ZERO).then(|| Tensor::new([present.len(), 1], &present))
 }
 
@@ -225,8 +224,9 @@ impl Operator for MultiOmicsVae {
             encoders.push(Encoder::new(&mut scope.scope("encoder"), modality, config));
             decoders.push(Decoder::new(&mut scope.scope("decoder"), inputs, modality, config.count_epsilon));
         }
-        let weight_scores = matches!(config.modality_weights, ModalityWeights::Learnable { .. })
-            .then(|| store.scope("modality_weights").parameter("scores", [config.modalities.len()], Init::Constant(0.0)));
+        let weight_scores = matches!(config.modality_weights, ModalityWeights::Learnable { .. }).then(|| {
+            store.scope("modality_weights").parameter("scores", [config.modalities.len()], Init::Constant(0.0))
+        });
         Ok(Self { config: config.clone(), encoders, decoders, weight_scores })
     }
 
@@ -267,7 +267,8 @@ impl Operator for MultiOmicsVae {
         for (given, modality) in batch.modalities.iter().zip(&config.modalities) {
             let shape = [batch.cells, modality.features];
             if given.values.len() != shape[0] * shape[1] {
-                let problem = format!("{} values do not make [{}, {}] cells x features", given.values.len(), shape[0], shape[1]);
+                let problem =
+                    format!("{} values do not make [{}, {}] cells x features", given.values.len(), shape[0], shape[1]);
                 return Err(Error::data(&modality.name, problem));
             }
             for (i, &value) in given.values.iter().enumerate().filter(|(_, v)| !v.is_nan()) {
@@ -278,9 +279,11 @@ impl Operator for MultiOmicsVae {
             }
             let known = |i: usize| !given.values[i].is_nan();
             let values = Tensor::from_fn(shape, |i| if known(i) { T::of(given.values[i]) } else { T::ZERO });
-            let measured = given.values.iter().any(|v| v.is_nan()).then(|| {
-                Tensor::from_fn(shape, |i| if known(i) { T::ONE } else { T::ZERO })
-            });
+            let measured = given
+                .values
+                .iter()
+                .any(|v| v.is_nan())
+                .then(|| Tensor::from_fn(shape, |i| if known(i) { T::ONE } else { T::ZERO }));
             arrays.push((values, measured));
         }
         check_batches(&batch.batch, batch.cells, config)?;
@@ -288,7 +291,10 @@ impl Operator for MultiOmicsVae {
         if let Some(noise) = &batch.noise {
             let shape = [batch.cells, config.latent_dim];
             if noise.len() != shape[0] * shape[1] {
-                return Err(Error::data("noise", format!("{} values do not make [{}, {}]", noise.len(), shape[0], shape[1])));
+                return Err(Error::data(
+                    "noise",
+                    format!("{} values do not make [{}, {}]", noise.len(), shape[0], shape[1]),
+                ));
             }
             input.noise = Some(tape.constant(&Tensor::from_f64(shape, noise)));
         }
@@ -339,7 +345,12 @@ impl MultiOmicsVaeConfig {
     /// The model of DiffBio 0.1's `DifferentiableMultiOmicsVAE`: squared error on raw values, encoders on ln(1 + x), no
     /// prior expert, log variances within 10; `balance` 0 in learned weights.
     pub fn diffbio(features: &[usize], latent_dim: usize, hidden: usize, learnable_weights: bool) -> Self {
-        let mlp = MlpConfig { hidden: vec![hidden, hidden], norm: gradome_nn::Norm::None, dropout: 0.0, ..Default::default() };
+        let mlp = MlpConfig {
+            hidden: vec![hidden, hidden],
+            norm: gradome_nn::Norm::None,
+            dropout: 0.0,
+            ..Default::default()
+        };
         let modality = |(i, &features): (usize, &usize)| ModalityConfig {
             transform: Transform::Log1p,
             standardize: crate::config::Standardize::None,

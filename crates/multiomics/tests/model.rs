@@ -179,7 +179,8 @@ fn learned_weights_collapse_without_balance_and_cannot_with_it() {
 fn the_importance_weighted_bound_is_above_the_elbo_and_both_are_finite_on_empty_cells() {
     let (config, mut data) = unequal_data(64);
     let trained = fit(&config, &data, 10);
-    data.modalities[0] = dense("rna", Kind::Rna, 64, 40, |cell, gene| if cell < 8 { 0.0 } else { (gene * cell % 90) as f32 });
+    data.modalities[0] =
+        dense("rna", Kind::Rna, 64, 40, |cell, gene| if cell < 8 { 0.0 } else { (gene * cell % 90) as f32 });
     data.modalities[1] = dense("protein", Kind::Protein, 64, 1, |cell, _| if cell < 8 { 0.0 } else { 2.0 });
     let bounds = trained.log_likelihood(&data, 50, 3).unwrap();
     let all = bounds.elbo.iter().chain(&bounds.importance_weighted).chain(&bounds.kl);

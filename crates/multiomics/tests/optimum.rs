@@ -23,7 +23,11 @@ fn a_linear_gaussian_model_reaches_the_likelihood_of_ppca() {
         let Some(folder) = data(&golden.metadata["data"]) else { continue };
         let (matrix, train, test) = standardised(&golden, &folder);
         for dimensions in [2, 5] {
-            let at = golden.get("dims").iter().position(|&d| d == f64::from(dimensions)).expect("the file has this dimension");
+            let at = golden
+                .get("dims")
+                .iter()
+                .position(|&d| d == f64::from(dimensions))
+                .expect("the file has this dimension");
             let trained = train_linear(&matrix, &train, dimensions as usize);
             for (cells, name) in [(&train, "ppca_ll_train"), (&test, "ppca_ll_test")] {
                 let likelihood = trained.log_likelihood(&matrix.select(cells), 20, 0).unwrap();

@@ -1,7 +1,9 @@
 //! The model in the reference's squared-error form against DiffBio's numbers: outputs, losses and every gradient.
 
 use gradome_goldens::{Golden, goldens};
-use gradome_multiomics::{Decoded, ModalityValues, MultiOmicsBatch, MultiOmicsOutput, MultiOmicsVae, MultiOmicsVaeConfig};
+use gradome_multiomics::{
+    Decoded, ModalityValues, MultiOmicsBatch, MultiOmicsOutput, MultiOmicsVae, MultiOmicsVaeConfig,
+};
 use gradome_nn::{Operator, ParamStore, Step};
 use gradome_tape::{Gradients, Tape, Tensor, Var};
 
@@ -40,11 +42,7 @@ fn reference_path(path: &str) -> String {
 }
 
 fn modality_names(count: usize) -> Vec<String> {
-    if count == 2 {
-        vec!["rna".into(), "atac".into()]
-    } else {
-        (0..count).map(|i| format!("modality_{i}")).collect()
-    }
+    if count == 2 { vec!["rna".into(), "atac".into()] } else { (0..count).map(|i| format!("modality_{i}")).collect() }
 }
 
 /// The reference's outputs by name.
@@ -95,8 +93,7 @@ fn outputs_losses_and_gradients_match_the_reference() {
             let tape = Tape::new();
             let bound = store.bind(&tape);
             let mut input = model.input(&tape, &batch).unwrap();
-            let counts: Vec<Var<'_, f64>> =
-                input.modalities.iter().map(|m| tape.variable(&m.values.value())).collect();
+            let counts: Vec<Var<'_, f64>> = input.modalities.iter().map(|m| tape.variable(&m.values.value())).collect();
             for (modality, counts) in input.modalities.iter_mut().zip(&counts) {
                 modality.values = *counts;
             }

@@ -63,8 +63,8 @@ fn negative_binomial_without_epsilon_is_the_exact_density() {
         let tape = Tape::new();
         let (ln_mean, ln_dispersion) =
             (tape.variable(&logarithm(&golden, "nb_mu")), tape.variable(&logarithm(&golden, "nb_theta")));
-        let ln_p = NegativeBinomial { ln_mean, ln_dispersion, epsilon: 0.0 }
-            .log_prob(tape.constant(&array(&golden, "nb_x")));
+        let ln_p =
+            NegativeBinomial { ln_mean, ln_dispersion, epsilon: 0.0 }.log_prob(tape.constant(&array(&golden, "nb_x")));
         let gradients = ln_p.sum().backward();
         let (x, mu, theta) = (golden.get("nb_x"), golden.get("nb_mu"), golden.get("nb_theta"));
         let dmu = gradient(&gradients, ln_mean, |i| 1.0 / mu[i]);

@@ -3,8 +3,10 @@
 //! The page asks for nothing from a network and runs no script. Every text that a caller gives is
 //! escaped. It follows the reader's light or dark theme and prints on white.
 
+use std::io::Write;
 use std::path::Path;
 
+use atomicwrites::{AtomicFile, OverwriteBehavior};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::Result;
@@ -131,16 +133,10 @@ impl Page {
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        // in the same folder, because a rename does not cross file systems
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.tmp", std::process::id()));
-        let unfinished = path.with_file_name(name);
-        let written = std::fs::write(&unfinished, self.render()).and_then(|()| std::fs::rename(&unfinished, path));
-        written.map_err(|source| {
-            // best effort: the error to report is the one that came first
-            let _ = std::fs::remove_file(&unfinished);
-            Error::Write { path: path.to_owned(), source }
-        })
+        let page = self.render();
+        AtomicFile::new(path, OverwriteBehavior::AllowOverwrite)
+            .write(|file| file.write_all(page.as_bytes()))
+            .map_err(|error| Error::Write { path: path.to_owned(), source: error.into() })
     }
 }
 

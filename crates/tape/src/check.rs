@@ -47,7 +47,7 @@ impl Outcome {
     pub fn add(&mut self, case: &str, report: &Report) {
         let error = report.max_rel_error();
         // NaN must not be lost in a maximum
-        if !(error <= self.max_rel_error) {
+        if error.is_nan() || error > self.max_rel_error {
             self.max_rel_error = error;
         }
         if !report.passed() {

@@ -186,7 +186,7 @@ impl<T: Float> Tape<T> {
     /// let norm = tape.no_grad(|| x.square().sum().sqrt());
     /// assert!(!norm.needs_grad());
     /// ```
-    pub fn no_grad<'t, K: Keep>(&'t self, f: impl FnOnce() -> K) -> K {
+    pub fn no_grad<K: Keep>(&self, f: impl FnOnce() -> K) -> K {
         let (start, before) = {
             let mut nodes = self.nodes.borrow_mut();
             (nodes.list.len(), std::mem::replace(&mut nodes.recording, false))

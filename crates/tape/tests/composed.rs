@@ -65,10 +65,18 @@ fn a_product_is_a_sum_of_products() {
 fn the_softmax_family_is_made_of_exponentials_and_sums() {
     let shapes: [&[&[usize]]; 3] = [&[&[4, 7]], &[&[2, 3, 33]], &[&[5]]];
     for shapes in shapes {
-        assert_same("softmax", shapes, |_, v| v[0].softmax(), |_, v| v[0].exp() / v[0].exp().sum_axis(-1).unsqueeze(-1));
-        assert_same("log_softmax", shapes, |_, v| v[0].log_softmax(), |_, v| {
-            v[0] - v[0].exp().sum_axis(-1).ln().unsqueeze(-1)
-        });
+        assert_same(
+            "softmax",
+            shapes,
+            |_, v| v[0].softmax(),
+            |_, v| v[0].exp() / v[0].exp().sum_axis(-1).unsqueeze(-1),
+        );
+        assert_same(
+            "log_softmax",
+            shapes,
+            |_, v| v[0].log_softmax(),
+            |_, v| v[0] - v[0].exp().sum_axis(-1).ln().unsqueeze(-1),
+        );
         assert_same("log_sum_exp", shapes, |_, v| v[0].log_sum_exp(), |_, v| v[0].exp().sum_axis(-1).ln());
     }
 }
@@ -76,11 +84,16 @@ fn the_softmax_family_is_made_of_exponentials_and_sums() {
 #[test]
 fn layer_norm_is_made_of_means_and_variances() {
     for shapes in [[&[6, 9][..], &[9], &[9]], [&[2, 3, 40], &[40], &[40]]] {
-        assert_same("layer_norm", &shapes, |_, v| v[0].layer_norm(v[1], v[2], 1e-5), |_, v| {
-            let centred = v[0] - v[0].mean_axis(-1).unsqueeze(-1);
-            let sd = (v[0].variance_axis(-1).unsqueeze(-1) + 1e-5).sqrt();
-            centred / sd * v[1] + v[2]
-        });
+        assert_same(
+            "layer_norm",
+            &shapes,
+            |_, v| v[0].layer_norm(v[1], v[2], 1e-5),
+            |_, v| {
+                let centred = v[0] - v[0].mean_axis(-1).unsqueeze(-1);
+                let sd = (v[0].variance_axis(-1).unsqueeze(-1) + 1e-5).sqrt();
+                centred / sd * v[1] + v[2]
+            },
+        );
     }
 }
 
@@ -124,7 +137,8 @@ fn negative_binomial_is_a_chain_of_log_gammas() {
     let composed: Build = |tape, v| {
         let x = counts(tape, &v[0].shape());
         let (mean, theta) = (v[0].exp(), v[1].exp());
-        (x + theta).lgamma() - theta.lgamma() - (x + 1.0).lgamma() + theta * (theta / (theta + mean)).ln()
+        (x + theta).lgamma() - theta.lgamma() - (x + 1.0).lgamma()
+            + theta * (theta / (theta + mean)).ln()
             + x * (mean / (theta + mean)).ln()
     };
     let whole: Build = |tape, v| counts(tape, &v[0].shape()).negative_binomial(v[0], v[1], 0.0);
@@ -135,7 +149,8 @@ fn negative_binomial_is_a_chain_of_log_gammas() {
         let x = counts(tape, &v[0].shape());
         let (mean, theta) = (v[0].exp(), v[1].exp());
         let ln_total = (theta + mean + 1e-2).ln();
-        (x + theta).lgamma() - theta.lgamma() - (x + 1.0).lgamma() + theta * ((theta + 1e-2).ln() - ln_total)
+        (x + theta).lgamma() - theta.lgamma() - (x + 1.0).lgamma()
+            + theta * ((theta + 1e-2).ln() - ln_total)
             + x * ((mean + 1e-2).ln() - ln_total)
     };
     let whole: Build = |tape, v| counts(tape, &v[0].shape()).negative_binomial(v[0], v[1], 1e-2);

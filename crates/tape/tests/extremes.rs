@@ -262,9 +262,10 @@ fn probabilities_of_all_counts_add_up_to_one() {
     let x = tape.constant(&Tensor::from_fn([COUNTS], |i| i as f64));
     for (mean, theta) in [(0.1, 0.5), (5.0, 0.7), (40.0, 3.0), (30.0, 1e6)] {
         let ln_mean = tape.full([COUNTS], f64::ln(mean));
-        for (name, ln_p) in
-            [("negative binomial", x.negative_binomial(ln_mean, tape.scalar(f64::ln(theta)), 0.0)), ("poisson", x.poisson(ln_mean))]
-        {
+        for (name, ln_p) in [
+            ("negative binomial", x.negative_binomial(ln_mean, tape.scalar(f64::ln(theta)), 0.0)),
+            ("poisson", x.poisson(ln_mean)),
+        ] {
             let total = ln_p.exp().sum().item();
             assert!((total - 1.0).abs() < 1e-9, "{name} {mean} {theta}: {total}");
             let expected = (ln_p.exp() * x).sum().item();

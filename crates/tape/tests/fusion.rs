@@ -60,7 +60,12 @@ fn gradients_of(gradients: &Gradients<f64>, leaves: &[Var<'_, f64>]) -> Vec<Opti
 }
 
 /// Values (when `read`) and gradients of a program.
-fn evaluate(program: &[Instruction], rows: usize, eager: bool, read: bool) -> (Vec<Vec<u64>>, Vec<Option<Tensor<f64>>>) {
+fn evaluate(
+    program: &[Instruction],
+    rows: usize,
+    eager: bool,
+    read: bool,
+) -> (Vec<Vec<u64>>, Vec<Option<Tensor<f64>>>) {
     let tape = Tape::new();
     tape.set_eager(eager);
     let vars: Vec<Var<'_, f64>> = leaves(rows).iter().map(|leaf| tape.variable(leaf)).collect();
@@ -113,7 +118,8 @@ fn a_chain_longer_than_a_group_has_the_product_of_all_slopes() {
     }
     let growth = 1.01_f64.powi(100);
     let gradients = y.sum().backward();
-    for (value, (x, slope)) in y.value().data().iter().zip([0.5, -1.0, 2.0].iter().zip(gradients.of(x).unwrap().data())) {
+    for (value, (x, slope)) in y.value().data().iter().zip([0.5, -1.0, 2.0].iter().zip(gradients.of(x).unwrap().data()))
+    {
         assert!((value - (growth * x + 0.1 * (growth - 1.0) / 0.01)).abs() < 1e-12);
         assert!((slope - growth).abs() < 1e-13 * 100.0);
     }

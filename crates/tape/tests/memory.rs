@@ -19,7 +19,8 @@ struct Training {
 
 impl Training {
     fn new(rows: usize, inputs: usize, hidden: usize, classes: usize) -> Self {
-        let wave = |shape: &[usize], phase: f64| Tensor::from_fn(shape, |i| (0.7 * i as f64 + phase).sin() as f32 * 0.1);
+        let wave =
+            |shape: &[usize], phase: f64| Tensor::from_fn(shape, |i| (0.7 * i as f64 + phase).sin() as f32 * 0.1);
         let parameters = vec![
             wave(&[inputs, hidden], 0.1),
             wave(&[hidden], 0.2),
@@ -28,7 +29,8 @@ impl Training {
             wave(&[hidden, classes], 0.4),
             wave(&[classes], 0.5),
         ];
-        let one_hot = Tensor::from_fn([rows, classes], |i| if i / classes * 7 % classes == i % classes { 1.0 } else { 0.0 });
+        let one_hot =
+            Tensor::from_fn([rows, classes], |i| if i / classes * 7 % classes == i % classes { 1.0 } else { 0.0 });
         Self { tape: Tape::new(), parameters, x: wave(&[rows, inputs], 0.6), one_hot }
     }
 
@@ -48,7 +50,6 @@ impl Training {
         loss
     }
 }
-
 
 /// Runs on one thread: how many scratch arrays are out at a time depends on how threads meet.
 fn on_one_thread<R: Send>(f: impl FnOnce() -> R + Send) -> R {

@@ -160,11 +160,14 @@ fn shape_errors_name_the_op_and_every_shape() {
             failure(|t| t.full([2, 3], 1.0).negative_binomial(zeros(t, &[2, 3]), zeros(t, &[2]), 0.0)),
             &["negative_binomial", "[2, 3]", "[2]"],
         ),
-        (failure(|t| {
+        (
+            failure(|t| {
                 let x = zeros(t, &[2]);
                 x.backward();
                 x
-            }), &["backward", "[2]", "backward_with"]),
+            }),
+            &["backward", "[2]", "backward_with"],
+        ),
     ] {
         for word in words {
             assert!(found.contains(word), "'{found}' does not say '{word}'");

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
+use atomicwrites::{AtomicFile, OverwriteBehavior};
 use gradome_tape::{Float, Shape, Tensor};
 use safetensors::tensor::{Dtype, SafeTensors, TensorInfo, TensorView};
 
@@ -17,27 +18,16 @@ const MAX_HEADER: u64 = 100_000_000;
 
 /// Writes a file beside `path`, then puts it in the place of `path`; an error leaves what was there.
 pub(crate) fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    let Some(name) = path.file_name() else { return Err(Error::file(path, "this is not the name of a file")) };
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let unfinished = folder.join(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
     let io = |error: std::io::Error| Error::file(path, format!("cannot be written: {error}"));
-    let done = File::create(&unfinished).map_err(io).and_then(|file| {
+    let written = AtomicFile::new(path, OverwriteBehavior::AllowOverwrite).write(|file| {
         let mut out = BufWriter::with_capacity(1 << 20, file);
         write(&mut out)?;
-        let file = out.into_inner().map_err(|e| io(e.into_error()))?;
-        file.sync_all().map_err(io)?;
-        std::fs::rename(&unfinished, path).map_err(io)
+        out.flush().map_err(io)
     });
-    if done.is_err() {
-        // the error that matters is the first one
-        let _ = std::fs::remove_file(&unfinished);
-        return done;
-    }
-    // makes the new name itself survive a power cut; not every file system allows it
-    if let Ok(folder) = File::open(folder) {
-        let _ = folder.sync_all();
-    }
-    Ok(())
+    written.map_err(|error| match error {
+        atomicwrites::Error::Internal(error) => io(error),
+        atomicwrites::Error::User(error) => error,
+    })
 }
 
 /// Writes tensors in the given order under a header with the given texts; the same content gives the same bytes.

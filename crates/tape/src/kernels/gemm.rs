@@ -38,6 +38,15 @@ unsafe impl<T> Send for Shared<T> {}
 // SAFETY: as above.
 unsafe impl<T> Sync for Shared<T> {}
 
+impl<T> Shared<T> {
+    /// # Safety
+    /// The offset lies within the memory that the pointer was made from.
+    unsafe fn at(&self, offset: usize) -> *mut T {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.add(offset) }
+    }
+}
+
 /// out = a b, or out += a b when `accumulate`; a is [m, k], b is [k, n], out is row-major [m, n].
 ///
 /// # Panics
@@ -72,14 +81,13 @@ pub(crate) fn gemm<T: Float>(
         let start = task * size;
         let len = size.min(side - start);
         let (rows, cols) = if by_rows { (start..start + len, 0..n) } else { (0..m, start..start + len) };
-        let target = target;
         // SAFETY: the asserts above bound every read; tasks write disjoint parts of `out`, which outlives them.
         unsafe {
             gemm::gemm(
                 rows.len(),
                 cols.len(),
                 k,
-                target.0.add(rows.start * n + cols.start),
+                target.at(rows.start * n + cols.start),
                 1,
                 n as isize,
                 accumulate,
