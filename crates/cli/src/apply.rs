@@ -134,7 +134,9 @@ impl ApplyVae {
             }
             (None, None) => {
                 let names = known.join(", ");
-                Err(wrong(format!("the model was trained with batches ({names}); give --batch COLUMN or --as-batch NAME")))
+                Err(wrong(format!(
+                    "the model was trained with batches ({names}); give --batch COLUMN or --as-batch NAME"
+                )))
             }
         }
     }
@@ -168,7 +170,8 @@ impl ApplyVae {
                 let names = ["elbo", "importance_weighted", "kl"].map(str::to_owned).into_iter().chain(parts);
                 let mut columns = vec![&all.elbo, &all.importance_weighted, &all.kl];
                 columns.extend(&all.modalities);
-                let values = (0..cells).flat_map(|cell| columns.iter().map(move |column| column[cell] as f32)).collect();
+                let values =
+                    (0..cells).flat_map(|cell| columns.iter().map(move |column| column[cell] as f32)).collect();
                 let matrix = Matrix::dense(cells, columns.len(), values);
                 Modality::new("log_likelihood", Kind::Other("log_likelihood".into()), names, matrix)
             }

@@ -36,7 +36,9 @@ impl Check {
         let chosen: Vec<_> = all.iter().filter(|check| wanted(check.name)).collect();
         if chosen.is_empty() {
             let filter = self.filter.as_deref().unwrap_or_default();
-            return Err(wrong(format!("no op, layer or operator has '{filter}' in its name; `gradome check` lists all")));
+            return Err(wrong(format!(
+                "no op, layer or operator has '{filter}' in its name; `gradome check` lists all"
+            )));
         }
         let start = Instant::now();
         let width = chosen.iter().map(|check| check.name.len()).max().unwrap_or(0);

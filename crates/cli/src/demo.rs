@@ -117,7 +117,10 @@ impl HiddenProteins {
         let known = log_counts(&self.truth, &self.reference)?;
 
         let imputed = trained.model.impute(&job.data.select(&self.hidden), &self.truth.name, 0, 0)?;
-        let model = log_counts(&Modality { matrix: imputed, ..self.truth.clone() }, &(0..self.hidden.len()).collect::<Vec<_>>())?;
+        let model = log_counts(
+            &Modality { matrix: imputed, ..self.truth.clone() },
+            &(0..self.hidden.len()).collect::<Vec<_>>(),
+        )?;
 
         let rna = log_normalized(&job.data.modalities[0])?;
         let components = Pca::fit(&rna, COMPONENTS)?.project(&rna)?;
@@ -144,9 +147,8 @@ impl HiddenProteins {
 
 fn score(method: &str, truth: &Points, guess: &Points) -> ImputationScore {
     let column = |points: &Points, feature: usize| points.rows().map(|row| row[feature]).collect::<Vec<f64>>();
-    let correlation: Vec<Option<f64>> = (0..truth.dims())
-        .map(|feature| finite(pearson(&column(truth, feature), &column(guess, feature))))
-        .collect();
+    let correlation: Vec<Option<f64>> =
+        (0..truth.dims()).map(|feature| finite(pearson(&column(truth, feature), &column(guess, feature)))).collect();
     let known: Vec<f64> = correlation.iter().copied().flatten().collect();
     let difference = truth.values().iter().zip(guess.values()).map(|(truth, guess)| (truth - guess).abs());
     ImputationScore {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::{Args, Subcommand};
 use gradome::io::write_atomic;
 use gradome::multiomics::{
-    FitOptions, MultiOmicsData, MultiOmicsVaeConfig, ModalityConfig, Split, TrainedMultiOmicsVae, default_trainer,
+    FitOptions, ModalityConfig, MultiOmicsData, MultiOmicsVaeConfig, Split, TrainedMultiOmicsVae, default_trainer,
 };
 use gradome::nn::TrainerConfig;
 use gradome::nn::trainer::{End, History, StopFlag};
@@ -222,7 +222,8 @@ impl Job {
 
     /// Trains the model; `again` is the command that goes on after an interruption.
     pub fn train(&self, dir: &RunDir, global: &Global, again: &str) -> Result<Trained> {
-        let modalities = self.config.modalities.iter().map(|m| format!("{} {} ({})", m.features, m.name, m.likelihood.name()));
+        let modalities =
+            self.config.modalities.iter().map(|m| format!("{} {} ({})", m.features, m.name, m.likelihood.name()));
         log::info!(
             "training on {} cells, {} held out: {}",
             self.split.train.len(),
@@ -248,7 +249,13 @@ impl Job {
             model: fit.trained,
             stopped_early: fit.end == End::StoppedEarly,
             // a run that was resumed was longer than this process
-            seconds: fit.history.epochs.iter().map(|epoch| epoch.seconds).sum::<f64>().max(start.elapsed().as_secs_f64()),
+            seconds: fit
+                .history
+                .epochs
+                .iter()
+                .map(|epoch| epoch.seconds)
+                .sum::<f64>()
+                .max(start.elapsed().as_secs_f64()),
             history: fit.history,
         })
     }
@@ -258,7 +265,8 @@ impl Job {
 pub fn finish(dir: &RunDir, summary: &Summary) -> Result<()> {
     summary.write(&dir.file(SUMMARY_FILE))?;
     crate::report::write(dir.folder())?;
-    let files = [(REPORT_FILE, "open it in a browser"), (LATENT_FILE, "the cells"), (MODEL_FILE, "for `gradome apply`")];
+    let files =
+        [(REPORT_FILE, "open it in a browser"), (LATENT_FILE, "the cells"), (MODEL_FILE, "for `gradome apply`")];
     log::info!("trained in {:.0} s; look at", summary.seconds);
     for (file, what) in files {
         print(format_args!("{}  {what}\n", dir.file(file).display()));

@@ -64,7 +64,8 @@ impl FromStr for Named {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let Some((name, file)) = text.split_once('=').filter(|(name, file)| !name.is_empty() && !file.is_empty()) else {
+        let Some((name, file)) = text.split_once('=').filter(|(name, file)| !name.is_empty() && !file.is_empty())
+        else {
             return Err("write NAME=FILE:LIKELIHOOD, as in metabolites=levels.csv:gaussian".into());
         };
         let (file, likelihood) = match file.rsplit_once(':') {
@@ -146,7 +147,8 @@ impl Inputs {
             Orientation::FeaturesByCells => gradome::io::Orientation::FeaturesByCells,
         };
         let mut data = read(file, &ReadOptions { places, orientation })?;
-        let mut modality = pick(&mut data, source).map_err(|problem| wrong(format!("{}: {problem}", file.display())))?;
+        let mut modality =
+            pick(&mut data, source).map_err(|problem| wrong(format!("{}: {problem}", file.display())))?;
         modality.name.clone_from(&source.name);
         modality.kind.clone_from(&source.kind);
         modality.features.iter_mut().for_each(|feature| feature.kind.clone_from(&source.kind));
@@ -158,7 +160,11 @@ impl Inputs {
             ));
         }
         if data.cells.is_empty() || modality.features.is_empty() {
-            let problem = format!("{} cells, {} features: there is nothing to learn from", data.cells.len(), modality.features.len());
+            let problem = format!(
+                "{} cells, {} features: there is nothing to learn from",
+                data.cells.len(),
+                modality.features.len()
+            );
             return Err(wrong(format!("{}: {problem}", file.display())));
         }
         data.modalities = vec![modality];

@@ -31,7 +31,11 @@ use crate::error::Result;
 /// Trains deep generative models on omics files and applies them: no GPU, no compile step, results that are the same
 /// bits for any number of threads. Reads .h5ad, 10x folders and .h5, MatrixMarket, CSV and TSV, gzipped or not.
 #[derive(Parser)]
-#[command(name = "gradome", version, max_term_width = 100, after_long_help = "\
+#[command(
+    name = "gradome",
+    version,
+    max_term_width = 100,
+    after_long_help = "\
 Examples:
   gradome demo                                          train on real blood cells that come with the program
   gradome inspect cite.h5ad                             what is in this file?
@@ -39,7 +43,8 @@ Examples:
   gradome apply multiomics-vae --model run/model.safetensors --rna new.h5ad --output latent --out latent.csv
 
 Exit codes: 0 done; 1 a check failed; 2 wrong usage or input; 130 or 143 stopped by Ctrl-C or SIGTERM.
-`gradome help COMMAND` explains a command in full.")]
+`gradome help COMMAND` explains a command in full."
+)]
 struct Cli {
     #[command(flatten)]
     global: Global,

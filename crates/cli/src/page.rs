@@ -13,7 +13,7 @@ use crate::summary::{Imputation, ModalityFit, Summary};
 pub fn page(summary: &Summary, epochs: &[EpochMetrics], cells: &Cells) -> Result<Page> {
     let mut page = Page::new(&summary.title);
     page.lead(lead(summary, cells))
-        .fact("cells", cells.names.len().to_string())
+        .fact("cells", grouped(cells.names.len()))
         .fact("modalities", summary.modalities.len().to_string())
         .fact("latent dimensions", cells.latent.dims().to_string())
         .fact("clusters", summary.clusters.len().to_string());
@@ -40,6 +40,36 @@ fn duration(seconds: f64) -> String {
     if seconds < 90.0 { format!("{seconds:.0} s") } else { format!("{:.0} min", seconds / 60.0) }
 }
 
+/// A number with commas between thousands.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|group| str::from_utf8(group).ok()).collect();
+    groups.join(",")
+}
+
+/// What people call a modality.
+fn called(modality: &str) -> &str {
+    match modality {
+        "rna" => "RNA",
+        "protein" => "proteins",
+        "atac" => "open chromatin",
+        other => other,
+    }
+}
+
+/// Without what all names of a list end with from a `_` on, as in CD3_TotalSeqB, CD4_TotalSeqB.
+fn common_ending(names: &[String]) -> usize {
+    let Some((_, ending)) = names.first().and_then(|name| name.split_once('_')) else { return 0 };
+    let shared = names.len() > 1 && names.iter().all(|name| name.ends_with(&format!("_{ending}")));
+    if shared { ending.len() + 1 } else { 0 }
+}
+
+/// The short name of a feature.
+fn short<'a>(summary: &Summary, modality: &str, feature: &'a str) -> &'a str {
+    let names = summary.modalities.iter().find(|m| m.name == modality).map_or(&[][..], |m| &m.features);
+    &feature[..feature.len().saturating_sub(common_ending(names))]
+}
+
 /// `1,000 genes and 29 proteins`.
 fn listed(summary: &Summary) -> String {
     let parts: Vec<String> = summary
@@ -50,9 +80,9 @@ fn listed(summary: &Summary) -> String {
                 "rna" => "genes",
                 "protein" => "surface proteins",
                 "atac" => "chromatin regions",
-                other => return format!("{} features of {other}", modality.features.len()),
+                other => return format!("{} features of {other}", grouped(modality.features.len())),
             };
-            format!("{} {noun}", modality.features.len())
+            format!("{} {noun}", grouped(modality.features.len()))
         })
         .collect();
     match parts.split_last() {
@@ -65,7 +95,7 @@ fn lead(summary: &Summary, cells: &Cells) -> String {
     let mut text = format!(
         "A multi-omics variational autoencoder learned one map of {} cells from {}. Each cell became a point with {} \
          coordinates; from that point alone the model predicts everything that was measured in the cell.",
-        cells.names.len(),
+        grouped(cells.names.len()),
         listed(summary),
         cells.latent.dims()
     );
@@ -94,8 +124,7 @@ fn mean_agreement(modality: &ModalityFit) -> (Vec<f64>, Vec<f64>, f64) {
 
 /// The table that says in plain words what was learned and how well.
 fn learned(page: &mut Page, summary: &Summary, epochs: &[EpochMetrics]) -> Result<()> {
-    let mut table =
-        Table::new("").text_column("Question").text_column("Answer").text_column("How we know");
+    let mut table = Table::new("").text_column("Question").text_column("Answer").text_column("How we know");
     let mut row = |question: &str, answer: String, how: String| -> Result<()> {
         table.row([Cell::from(question), Cell::from(answer), Cell::from(how)])?;
         Ok(())
@@ -103,11 +132,16 @@ fn learned(page: &mut Page, summary: &Summary, epochs: &[EpochMetrics]) -> Resul
     let elbo = |epoch: &EpochMetrics| epoch.validation.get("elbo").or_else(|| epoch.train.get("elbo")).copied();
     if let (Some(first), Some(last)) = (epochs.first(), epochs.last()) {
         let kept = summary.best_epoch.and_then(|best| epochs.iter().find(|epoch| epoch.epoch == best)).unwrap_or(last);
-        let reason = match summary.stopped_early {
-            true => "training stopped by itself when held-out cells were explained no better",
-            false => "training ran through all its epochs",
+        let answer = match summary.stopped_early {
+            true => format!(
+                "Yes. It stopped by itself when held-out cells were explained no better; epoch {} of {} was kept.",
+                kept.epoch, last.epoch
+            ),
+            false => format!(
+                "It ran through all {} epochs; epoch {} was kept. More may help where curves still rise.",
+                last.epoch, kept.epoch
+            ),
         };
-        let answer = format!("Yes: epoch {} of {} was kept; {reason}.", kept.epoch, last.epoch);
         let on = if kept.validation.is_empty() { "training cells" } else { "cells that training never saw" };
         let how = match (elbo(first), elbo(kept)) {
             (Some(first), Some(kept)) => {
@@ -121,15 +155,15 @@ fn learned(page: &mut Page, summary: &Summary, epochs: &[EpochMetrics]) -> Resul
         let (_, _, r) = mean_agreement(modality);
         let within = median(modality.correlation.iter().copied().flatten());
         let verdict = match within {
-            Some(within) if within >= 0.6 => "Very well",
-            Some(within) if within >= 0.3 => "Well",
-            _ => "Averages yes; single cells are mostly noise",
+            Some(within) if within >= 0.6 => "Yes, down to single cells",
+            Some(within) if within >= 0.3 => "Yes; single cells in part",
+            _ => "Averages; single cells are mostly noise",
         };
         let within = within.map_or_else(String::new, |within| {
-            format!("; across cells, the median feature's prediction correlates at {within:.2} with its counts")
+            format!("; across cells, what the model expects of the median feature correlates at {within:.2} with what was measured")
         });
         let how = format!("Average levels of features correlate at {r:.3}{within}.");
-        row(&format!("Does it reproduce the {}?", modality.name), format!("{verdict}."), how)?;
+        row(&format!("Does it describe the {}?", called(&modality.name)), format!("{verdict}."), how)?;
     }
     if let Some(silhouette) = summary.silhouette {
         let verdict = match silhouette {
@@ -137,7 +171,10 @@ fn learned(page: &mut Page, summary: &Summary, epochs: &[EpochMetrics]) -> Resul
             s if s >= 0.15 => "Mostly; some neighbouring groups blend",
             _ => "Not sharply: read the map as a continuum",
         };
-        let how = format!("Mean silhouette of {} k-means clusters: {silhouette:.2} (1 is apart, 0 touching).", summary.clusters.len());
+        let how = format!(
+            "Mean silhouette of {} k-means clusters: {silhouette:.2} (1 is apart, 0 touching).",
+            summary.clusters.len()
+        );
         row("Do cells form distinct groups?", format!("{verdict}."), how)?;
     }
     if let Some(mixing) = &summary.mixing {
@@ -147,25 +184,29 @@ fn learned(page: &mut Page, summary: &Summary, epochs: &[EpochMetrics]) -> Resul
             _ => "Not fully: batches may hold different cells, or effects too strong to take out",
         };
         let how = format!(
-            "Neighbours from another batch, as a share of what chance gives: {:.0} % in the latent space, {:.0} % in \
-             principal components of the raw {}.",
+            "Neighbours from another batch, as a share of what chance gives: {:.0}\u{a0}% in the latent space, \
+             {:.0}\u{a0}% in principal components of the uncorrected {}.",
             100.0 * mixing.after,
             100.0 * mixing.before,
-            summary.modalities[0].name
+            called(&summary.modalities[0].name)
         );
         row("Are the batches joined?", format!("{verdict}."), how)?;
     }
     for modality in summary.modalities.iter().filter(|modality| modality.measured < 1.0) {
         row(
             "What was missing?",
-            format!("{:.0} % of the {} values.", 100.0 * (1.0 - modality.measured), modality.name),
+            format!("{:.0}\u{a0}% of the values of {}.", 100.0 * (1.0 - modality.measured), called(&modality.name)),
             "The model fills them in from what else the cell has; figures below show filled-in levels.".into(),
         )?;
     }
     if let Some(imputation) = &summary.imputation {
         let score = |at: usize| imputation.methods.get(at).and_then(|method| method.mean_correlation);
         if let (Some(model), Some(neighbours)) = (score(0), score(1)) {
-            let verdict = if model >= neighbours { "Yes, better than by nearest neighbours" } else { "Yes, but nearest neighbours do better" };
+            let verdict = if model >= neighbours {
+                "Yes, better than by nearest neighbours"
+            } else {
+                "Yes, but nearest neighbours do better"
+            };
             let how = format!(
                 "Proteins hidden in {} cells: predictions correlate at {model:.2} with the truth (neighbours: {neighbours:.2}).",
                 imputation.hidden_cells
@@ -208,13 +249,13 @@ fn latent_space(page: &mut Page, summary: &Summary, cells: &Cells) -> Result<()>
             "The same map coloured by the {} features that differ most between cells ({}): levels as the model sees \
              them, free of batch and noise{more}.",
             summary.shown.len(),
-            first.modality
+            called(&first.modality)
         ));
     }
     let mut figures = Vec::new();
     for shown in &summary.shown {
         let colour = Colour::values(&layout.pick(&shown.values)?, &shown.unit);
-        figures.push((draw(&shown.feature, colour, false)?, String::new()));
+        figures.push((draw(short(summary, &shown.modality, &shown.feature), colour, false)?, String::new()));
     }
     section.figures(figures);
     Ok(())
@@ -223,20 +264,21 @@ fn latent_space(page: &mut Page, summary: &Summary, cells: &Cells) -> Result<()>
 fn clusters(page: &mut Page, summary: &Summary) -> Result<()> {
     let mut table = Table::new("").text_column("Cluster").number_column("Cells", "", 0);
     for modality in &summary.modalities {
-        table = table.text_column(format!("Highest {}", modality.name));
+        table = table.text_column(format!("Highest {}", called(&modality.name)));
     }
     for cluster in &summary.clusters {
         let mut row = vec![Cell::from(cluster.name.as_str()), Cell::from(cluster.cells as f64)];
-        row.extend(cluster.markers.iter().map(|markers| {
-            let texts: Vec<String> = markers.iter().map(|(feature, z)| format!("{feature} (+{z:.1})")).collect();
+        row.extend(cluster.markers.iter().zip(&summary.modalities).map(|(markers, modality)| {
+            let text = |(feature, z): &(String, f64)| format!("{} (+{z:.1})", short(summary, &modality.name, feature));
+            let texts: Vec<String> = markers.iter().map(text).collect();
             Cell::from(texts.join(", "))
         }));
         table.row(row)?;
     }
     let section = page.section("Who is in each cluster");
     section.paragraph(
-        "What stands out in each cluster: its mean level, in standard deviations above the mean of all cells, of the \
-         levels that the model sees.",
+        "What stands out in each cluster: its mean level above that of all cells, in standard deviations between \
+         cells (with the median deviation of all features added, so that faint features do not crowd out clear ones).",
     );
     section.table(table);
     Ok(())
@@ -254,7 +296,9 @@ fn imputed(page: &mut Page, imputation: &Imputation) -> Result<()> {
     let mut order: Vec<usize> = (0..imputation.features.len()).collect();
     let value = |method: usize, feature: usize| imputation.methods[method].correlation[feature].unwrap_or(f64::NAN);
     order.sort_by(|&a, &b| value(0, b).total_cmp(&value(0, a)));
-    let names: Vec<&str> = order.iter().map(|&feature| imputation.features[feature].as_str()).collect();
+    let ending = common_ending(&imputation.features);
+    let name = |&feature: &usize| &imputation.features[feature][..imputation.features[feature].len() - ending];
+    let names: Vec<&str> = order.iter().map(name).collect();
     let mut bars = Bars::new("Pearson correlation with the hidden counts", &names);
     for (at, method) in imputation.methods.iter().enumerate() {
         let values: Vec<f64> = order.iter().map(|&feature| value(at, feature)).collect();
@@ -285,7 +329,8 @@ fn fit(page: &mut Page, summary: &Summary) -> Result<()> {
             .axes(format!("observed, {unit}"), format!("expected, {unit}"))
             .statistic("Pearson r", r)
             .draw()?;
-        let caption = format!("{}: {} features, {} likelihood.", modality.name, modality.features.len(), modality.likelihood);
+        let (name, features) = (called(&modality.name), grouped(modality.features.len()));
+        let caption = format!("{name}: {features} features, {} likelihood.", modality.likelihood);
         figures.push((figure, caption));
     }
     let section = page.section("Fit of each modality");
@@ -317,12 +362,17 @@ fn training(page: &mut Page, summary: &Summary, epochs: &[EpochMetrics]) -> Resu
         Ok(Some(lines.draw()?))
     };
     let mut figures = Vec::new();
-    figures.extend(chart("ELBO, nats per cell", "elbo")?.map(|figure| {
-        (figure, "The bound on the log-likelihood that training raises; higher is better.".to_owned())
-    }));
+    figures.extend(
+        chart("ELBO, nats per cell", "elbo")?.map(|figure| {
+            (figure, "The bound on the log-likelihood that training raises; higher is better.".to_owned())
+        }),
+    );
     for modality in &summary.modalities {
         let key = format!("log_likelihood_{}", modality.name);
-        figures.extend(chart("log-likelihood, nats per cell", &key)?.map(|f| (f, format!("Its part for {}.", modality.name))));
+        figures.extend(
+            chart("log-likelihood, nats per cell", &key)?
+                .map(|f| (f, format!("Its part for {}.", called(&modality.name)))),
+        );
     }
     figures.extend(chart("KL, nats per cell", "kl")?.map(|figure| {
         (figure, "How much each cell's position tells beyond the prior: the information in the map.".to_owned())

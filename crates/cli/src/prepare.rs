@@ -111,7 +111,9 @@ impl Preparation {
             let (before, name) = (modality.features.len(), modality.name.clone());
             if seen.is_empty() {
                 let least = self.min_cells;
-                return Err(wrong(format!("{name}: none of {before} features is found in {least} cells (--min-cells)")));
+                return Err(wrong(format!(
+                    "{name}: none of {before} features is found in {least} cells (--min-cells)"
+                )));
             }
             if seen.len() < before {
                 log::info!("{name}: {} of {before} features are found in too few cells", before - seen.len());
@@ -123,8 +125,7 @@ impl Preparation {
             let genes = modality.features.len();
             if self.n_top_genes > 0 && self.n_top_genes < genes {
                 let by_batch = (!batch.is_empty()).then_some(batch);
-                let variable =
-                    variable_features(&modality.matrix, by_batch, self.n_top_genes, VARIANCE_TREND_SPAN)?;
+                let variable = variable_features(&modality.matrix, by_batch, self.n_top_genes, VARIANCE_TREND_SPAN)?;
                 *modality = modality.select_features(&variable.chosen);
                 log::info!("{name}: the {} most variable of {genes} genes", variable.chosen.len());
             } else if genes > MANY_GENES {

@@ -84,7 +84,8 @@ fn read_latent(path: &Path) -> Result<Cells> {
         let record = record.map_err(|error| at_file(error.to_string()))?;
         for &column in &z {
             let text = &record[column];
-            let value = text.parse::<f64>().map_err(|_| at_file(format!("line {}: '{text}' is not a number", row + 2)))?;
+            let value =
+                text.parse::<f64>().map_err(|_| at_file(format!("line {}: '{text}' is not a number", row + 2)))?;
             latent.push(value);
         }
         names.push(record[name].to_owned());

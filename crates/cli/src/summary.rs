@@ -198,7 +198,8 @@ impl Summary {
     }
 
     pub fn read(path: &Path) -> Result<Self> {
-        let at_file = |problem: String| wrong(format!("{}: {problem}; is this the folder of a finished run?", path.display()));
+        let at_file =
+            |problem: String| wrong(format!("{}: {problem}; is this the folder of a finished run?", path.display()));
         let text = std::fs::read_to_string(path).map_err(|error| at_file(error.to_string()))?;
         serde_json::from_str(&text).map_err(|error| at_file(error.to_string()))
     }

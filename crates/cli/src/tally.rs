@@ -132,13 +132,20 @@ impl Tally {
     }
 
     /// The features that stand out in a cluster: its mean in standard deviations from the mean of all cells.
+    ///
+    /// The median deviation is added to each, as in Tusher et al. (PNAS 98, 2001, equation 1): a model's levels of
+    /// faint features hardly vary, and would otherwise stand out by next to nothing.
     pub fn markers(&self, cluster: usize, count: usize) -> Vec<(String, f64)> {
+        let mut deviations: Vec<f64> = (0..self.features.len()).map(|feature| self.deviation(feature)).collect();
+        deviations.sort_by(f64::total_cmp);
+        let usual = deviations[deviations.len() / 2];
         let z = |feature: usize| {
             let difference =
                 self.of_cluster[cluster][feature] / self.cluster_sizes[cluster] - self.sum[feature] / self.cells;
-            finite(difference / self.deviation(feature)).unwrap_or(0.0)
+            finite(difference / (self.deviation(feature) + usual)).unwrap_or(0.0)
         };
-        let mut scores: Vec<(usize, f64)> = (0..self.features.len()).map(|f| (f, z(f))).filter(|(_, z)| *z > 0.0).collect();
+        let mut scores: Vec<(usize, f64)> =
+            (0..self.features.len()).map(|f| (f, z(f))).filter(|(_, z)| *z > 0.0).collect();
         scores.sort_by(|a, b| b.1.total_cmp(&a.1));
         scores.into_iter().take(count).map(|(feature, z)| (self.features[feature].clone(), z)).collect()
     }
@@ -208,7 +215,8 @@ fn best_measured_batch(data: &MultiOmicsData, at: usize) -> Option<u32> {
     let share = |batch: u32| {
         let cells: Vec<usize> = (0..data.cells()).filter(|&cell| data.batch[cell] == batch).collect();
         let features = 0..modality.features.len();
-        let known = cells.iter().map(|&c| features.clone().filter(|&f| is_measured(modality, c, f)).count()).sum::<usize>();
+        let known =
+            cells.iter().map(|&c| features.clone().filter(|&f| is_measured(modality, c, f)).count()).sum::<usize>();
         known as f64 / cells.len().max(1) as f64
     };
     let shares: Vec<f64> = (0..batches).map(share).collect();

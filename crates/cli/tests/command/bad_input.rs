@@ -109,20 +109,20 @@ fn a_cell_without_counts_is_left_out_and_said() {
 #[test]
 fn usage_errors_say_what_to_give() {
     let folder = folder("usage");
-    let file = folder.join("cite.h5ad");
+    let (file, run) = (folder.join("cite.h5ad"), folder.join("run"));
     made::h5ad(&file);
     let fit = |more: &[&str]| gradome(&[&["fit", "multiomics-vae"][..], more].concat());
-    fit(&["--out", text(&folder.join("run"))]).refused(&["--rna"]);
+    fit(&["--out", text(&run)]).refused(&["--rna"]);
     fit(&["--rna", text(&file)]).refused(&["--out"]);
-    fit(&["--rna", "no-such-file.h5ad", "--out", text(&folder.join("run"))]).refused(&["no-such-file.h5ad"]);
+    fit(&["--rna", "no-such-file.h5ad", "--out", text(&run)]).refused(&["no-such-file.h5ad"]);
     fit(&["--rna", text(&file), "--out", text(&folder)]).refused(&["not empty", "--overwrite"]);
     fit(&["--rna", text(&file), "--out", text(&folder), "--resume"]).refused(&["nothing to go on with"]);
-    let h5ad = ["--h5ad", text(&file), "--out", text(&folder.join("run"))];
+    let h5ad = ["--h5ad", text(&file), "--out", text(&run)];
     fit(&[&h5ad[..], &["--batch", "donr"]].concat()).refused(&["donr", "donor"]);
     fit(&[&h5ad[..], &["--protein", "obsm/nothing"]].concat()).refused(&["obsm/nothing"]);
     fit(&[&h5ad[..], &["--dropout", "2"]].concat()).refused(&["dropout"]);
     fit(&[&h5ad[..], &["--modality", "x=X:gausian"]].concat()).refused(&["gausian", "gaussian"]);
-    assert!(!folder.join("run").exists());
+    assert!(!run.exists());
 }
 
 #[test]

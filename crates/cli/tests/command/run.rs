@@ -133,7 +133,8 @@ fn a_model_is_inspected_applied_and_reported() {
     assert_eq!(lines(&latent).len(), 1 + CELLS);
     let (done, imputed) = apply("impute", "imputed.h5ad", &["--as-batch", "a"]);
     done.well();
-    let imputed = gradome::io::read(&imputed, &gradome::io::ReadOptions::default()).expect("what is written can be read");
+    let imputed =
+        gradome::io::read(&imputed, &gradome::io::ReadOptions::default()).expect("what is written can be read");
     let protein = &imputed.modalities[0];
     assert_eq!(protein.matrix.shape(), (CELLS, PROTEINS));
     assert!(protein.feature_names().eq(["CD0", "CD1", "CD2", "CD3", "CD4", "CD5"]));
