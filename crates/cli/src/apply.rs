@@ -40,8 +40,10 @@ impl Apply {
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
-  gradome apply multiomics-vae --model run/model.safetensors --rna new.h5ad --output latent --out latent.csv
-  gradome apply multiomics-vae --model run/model.safetensors --rna new.h5ad --output impute --of protein --out p.h5ad
+  gradome apply multiomics-vae --model run/model.safetensors --rna new.h5ad \\
+      --output latent --out latent.csv
+  gradome apply multiomics-vae --model run/model.safetensors --rna new.h5ad \\
+      --output impute --of protein --out proteins.h5ad
   gradome apply multiomics-vae --model run/model.safetensors --h5ad cite.h5ad --protein obsm/protein_expression \\
       --batch donor --output normalized --of rna --out rna.csv.gz")]
 struct ApplyVae {

@@ -37,12 +37,14 @@ use crate::error::Result;
     max_term_width = 100,
     after_long_help = "\
 Examples:
-  gradome demo                                          train on real blood cells that come with the program
-  gradome inspect cite.h5ad                             what is in this file?
+  gradome demo                      train on real blood cells that come with the program
+  gradome inspect cite.h5ad         what is in this file?
   gradome fit multiomics-vae --rna rna.h5ad --protein adt.csv --out run
-  gradome apply multiomics-vae --model run/model.safetensors --rna new.h5ad --output latent --out latent.csv
+  gradome apply multiomics-vae --model run/model.safetensors --rna new.h5ad \\
+      --output latent --out latent.csv
 
-Exit codes: 0 done; 1 a check failed; 2 wrong usage or input; 130 or 143 stopped by Ctrl-C or SIGTERM.
+Exit codes: 0 done; 1 a check failed; 2 wrong usage or input; 130 or 143 stopped by Ctrl-C or
+SIGTERM.
 `gradome help COMMAND` explains a command in full."
 )]
 struct Cli {
