@@ -56,3 +56,8 @@ pub mod prelude {
     #[cfg(feature = "tape")]
     pub use gradome_tape::{Float, Gradients, Tape, Tensor, Var};
 }
+
+/// The examples of the README, so that they are compiled and run with the doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct ReadmeExamples;
