@@ -26,12 +26,17 @@ const TABLE: usize = 4096;
 fn ln_factorial(x: f64) -> f64 {
     static LN_FACTORIALS: OnceLock<Vec<f64>> = OnceLock::new();
     let table = LN_FACTORIALS.get_or_init(|| (0..TABLE).map(|n| lgamma(n as f64 + 1.0)).collect());
-    if x < TABLE as f64 && x.fract() == 0.0 && x >= 0.0 { table[x as usize] } else { lgamma(x + 1.0) }
+    if x < TABLE as f64 && x == f64::from(x as u32) { table[x as usize] } else { lgamma(x + 1.0) }
+}
+
+/// Whether a count is small enough for a product (and is a whole number at all).
+fn few(x: f64) -> bool {
+    x <= PRODUCT_UP_TO && x == f64::from(x as u32)
 }
 
 /// ln Gamma(x + theta) - ln Gamma(theta) and its derivative with respect to theta.
 fn ln_rising(x: f64, theta: f64) -> (f64, f64) {
-    if x > PRODUCT_UP_TO || x.fract() != 0.0 {
+    if !few(x) {
         return (lgamma(x + theta) - lgamma(theta), digamma(x + theta) - digamma(theta));
     }
     let (mut value, mut product, mut slope) = (0.0, 1.0, 0.0);
@@ -132,7 +137,7 @@ impl NegativeBinomial {
                 write(i, Patch::All(with_epsilon(count, ln_mean[i].to_f64(), ln_theta[i].to_f64(), self.epsilon)));
             } else if count == 0.0 {
                 // the base values are complete
-            } else if count > PRODUCT_UP_TO || count.fract() != 0.0 {
+            } else if !few(count) {
                 write(i, Patch::All(exact(count, ln_mean[i].to_f64(), ln_theta[i].to_f64())));
             } else {
                 let theta = ln_theta[i].to_f64().exp();

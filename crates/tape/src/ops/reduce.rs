@@ -36,6 +36,16 @@ impl<T: Float> Op<T> for SumAxis {
         if inner == 0 {
             return;
         }
+        if inner == 1 {
+            for (row, g) in grad.chunks_exact_mut(n.max(1)).zip(g) {
+                if accumulate {
+                    row.iter_mut().for_each(|grad| *grad += *g);
+                } else {
+                    row.fill(*g);
+                }
+            }
+            return;
+        }
         // every row of `inner` elements along the axis receives the same gradient
         for (row, grad) in grad.chunks_exact_mut(inner).enumerate() {
             let start = row / n * inner;
