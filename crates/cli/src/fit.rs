@@ -84,12 +84,12 @@ pub struct Model {
     /// Dimensions of the latent state
     #[arg(long, value_name = "N", default_value_t = MultiOmicsVaeConfig::default().latent_dim)]
     latent: usize,
-    /// Widths of the hidden layers of each encoder and decoder, with commas
-    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "128")]
+    /// Widths of the hidden layers of each encoder and decoder, with commas [default: by likelihood, mostly 128]
+    #[arg(long, value_name = "N,N", value_delimiter = ',')]
     hidden: Vec<usize>,
-    /// Share of hidden units dropped in training
-    #[arg(long, value_name = "SHARE", default_value_t = 0.3)]
-    dropout: f64,
+    /// Share of hidden units dropped in training [default: by likelihood, 0.3 to 0.5]
+    #[arg(long, value_name = "SHARE")]
+    dropout: Option<f64>,
     /// Weight of the Kullback-Leibler term; 1 is the evidence lower bound
     #[arg(long, value_name = "WEIGHT", default_value_t = MultiOmicsVaeConfig::default().kl_weight)]
     kl_weight: f64,
@@ -128,8 +128,10 @@ impl Model {
         let modality = |(modality, likelihood): (&gradome::io::Modality, _)| {
             let mut config = ModalityConfig::new(&modality.name, modality.features.len(), likelihood);
             for mlp in [&mut config.encoder, &mut config.decoder] {
-                mlp.hidden.clone_from(&self.hidden);
-                mlp.dropout = self.dropout;
+                if !self.hidden.is_empty() {
+                    mlp.hidden.clone_from(&self.hidden);
+                }
+                mlp.dropout = self.dropout.unwrap_or(mlp.dropout);
             }
             config
         };

@@ -167,6 +167,8 @@ impl Inputs {
             );
             return Err(wrong(format!("{}: {problem}", file.display())));
         }
+        let (cells, features) = modality.matrix.shape();
+        log::debug!("{}: {} of {cells} cells and {features} features", file.display(), source.name);
         data.modalities = vec![modality];
         Ok(data)
     }

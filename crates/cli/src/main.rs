@@ -66,7 +66,7 @@ struct Global {
     /// Say nothing but warnings, errors and results
     #[arg(short, long, global = true, help_heading = "Everywhere")]
     quiet: bool,
-    /// Say more
+    /// Say more: files as they are read, threads, instruction set
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Everywhere")]
     verbose: u8,
 }
@@ -99,6 +99,8 @@ fn run() -> Result<()> {
     console::start(global.quiet, global.verbose > 0);
     let threads = global.threads.map_or_else(gradome::nn::available_threads, Ok)?;
     gradome::nn::set_threads(threads)?;
+    let (version, level) = (env!("CARGO_PKG_VERSION"), gradome::tape::simd_level());
+    log::debug!("gradome {version}, {threads} threads, {level:?} instructions, seed {}", global.seed);
     match &cli.command {
         Command::Demo(demo) => demo.run(global),
         Command::Fit(fit) => fit.run(global, &settings),

@@ -26,13 +26,15 @@ impl Check {
 /// ```
 pub fn checks() -> Vec<Check> {
     let op = |row: gradome_tape::Row| Check { name: row.name, kind: "op", run: Box::new(move || row.check()) };
-    let mut all: Vec<Check> = gradome_tape::registry().into_iter().map(op).collect();
+    let all = gradome_tape::registry().into_iter().map(op);
     #[cfg(feature = "nn")]
-    {
-        let mut entries = gradome_nn::check::layers();
-        #[cfg(feature = "multiomics")]
-        entries.extend(gradome_multiomics::checks());
-        all.extend(entries.into_iter().map(|e| Check { name: e.name, kind: e.kind, run: Box::new(e.check) }));
-    }
-    all
+    let all = all.chain(entries(gradome_nn::check::layers()));
+    #[cfg(feature = "multiomics")]
+    let all = all.chain(entries(gradome_multiomics::checks()));
+    all.collect()
+}
+
+#[cfg(feature = "nn")]
+fn entries(entries: Vec<gradome_nn::OperatorEntry>) -> impl Iterator<Item = Check> {
+    entries.into_iter().map(|entry| Check { name: entry.name, kind: entry.kind, run: Box::new(entry.check) })
 }

@@ -36,6 +36,12 @@ fn a_run_leaves_its_files_and_the_same_bits_at_any_thread_count() {
     assert_eq!(latent.len(), 1 + CELLS);
     assert_eq!(lines(&one.join("metrics.jsonl")).len(), 4);
     let settings = lines(&one.join("run.toml")).join("\n");
+    let refused = ["fit", "multiomics-vae", "--rna", text(&data), "--out", text(&one)];
+    gradome(&refused).refused(&["not empty"]);
+    std::fs::write(one.join("notes.txt"), "mine").expect("written");
+    gradome(&[&refused[..], &["--overwrite", "--epochs", "1"]].concat()).well();
+    assert_eq!(lines(&one.join("metrics.jsonl")).len(), 1, "the old run is gone");
+    assert_eq!(bytes(&one.join("notes.txt")), b"mine", "other files stay");
     for line in ["latent = 4", "hidden = [16, 8]", "seed = 3", "epochs = 4", "n-top-genes = 0"] {
         assert!(settings.lines().any(|has| has == line), "no `{line}` in\n{settings}");
     }
