@@ -118,7 +118,7 @@ pub struct Training {
     #[arg(long, value_name = "EPOCHS", default_value_t = default_trainer(0).patience)]
     patience: usize,
     /// Clusters of cells (k-means in the latent space) in latent.csv and the report
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8, help_heading = "Output")]
     clusters: usize,
 }
 

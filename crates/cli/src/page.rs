@@ -385,8 +385,8 @@ fn training(page: &mut Page, summary: &Summary, epochs: &[EpochMetrics]) -> Resu
     }
     let section = page.section("Training");
     section.paragraph(format!(
-        "{} cells trained the model; {} were held out to decide when to stop. Curves of training cells are noisier and \
-         lower because units are dropped while training.",
+        "{} cells trained the model; {} were held out to decide when to stop. While training, units are dropped and \
+         counts thinned, so curves of training cells are noisier; the two are means over different cells.",
         summary.train_cells, summary.held_out_cells
     ));
     let mut figures = figures.into_iter();
