@@ -90,6 +90,17 @@ simd_kernel! {
     }
 }
 
+/// Adds to the gradient of the operand by chunks of rows, given y and g of the same rows.
+fn back_by_rows<T: Float>(at: &At<'_, T>, grads: &mut Grads<'_, T>, kernel: fn(&[T], &[T], &mut [T], usize)) {
+    let width = at.x[0].shape.last_size();
+    let size = rows_per_chunk(width) * width;
+    let Some(grad) = grads.sum(0) else { return };
+    for_each_chunk(grad, size, |i, grad| {
+        let range = i * size..i * size + grad.len();
+        kernel(&at.y[0].data[range.clone()], &at.grad(0)[range], grad, width);
+    });
+}
+
 /// The last axis of an operand, which must not be empty.
 fn width_of(shape: &Shape, name: &str) -> usize {
     assert!(shape.rank() > 0 && shape.last_size() > 0, "{name}: shape {shape} has no last axis to normalise over");
@@ -110,13 +121,7 @@ impl<T: Float> Op<T> for Softmax {
         for_each_chunk(y[0], size, |i, y| softmax_rows(&x[0].data[i * size..i * size + y.len()], y, width));
     }
     fn backward(&self, at: &At<'_, T>, grads: &mut Grads<'_, T>) {
-        let width = at.x[0].shape.last_size();
-        let size = rows_per_chunk(width) * width;
-        let Some(grad) = grads.sum(0) else { return };
-        for_each_chunk(grad, size, |i, grad| {
-            let range = i * size..i * size + grad.len();
-            softmax_back(&at.y[0].data[range.clone()], &at.grad(0)[range], grad, width);
-        });
+        back_by_rows(at, grads, softmax_back);
     }
 }
 
@@ -139,13 +144,7 @@ impl<T: Float> Op<T> for LogSoftmax {
         });
     }
     fn backward(&self, at: &At<'_, T>, grads: &mut Grads<'_, T>) {
-        let width = at.x[0].shape.last_size();
-        let size = rows_per_chunk(width) * width;
-        let Some(grad) = grads.sum(0) else { return };
-        for_each_chunk(grad, size, |i, grad| {
-            let range = i * size..i * size + grad.len();
-            log_softmax_back(&at.y[0].data[range.clone()], &at.grad(0)[range], grad, width);
-        });
+        back_by_rows(at, grads, log_softmax_back);
     }
 }
 
