@@ -44,12 +44,6 @@ struct Arguments {
     /// Dropout of the decoders' hidden layers.
     #[arg(long)]
     decoder_dropout: Option<f64>,
-    /// Dropout of the encoders' hidden layers.
-    #[arg(long)]
-    encoder_dropout: Option<f64>,
-    /// Augmentation: share of an encoder's counts that may be thinned away.
-    #[arg(long)]
-    thinning: Option<f64>,
     /// Widths of the decoders' hidden layers; `--linear-decoder` for none.
     #[arg(long, value_delimiter = ',')]
     decoder_hidden: Vec<usize>,
@@ -62,9 +56,6 @@ struct Arguments {
     /// A single modality decodes only itself in training.
     #[arg(long)]
     no_cross: bool,
-    /// Weight of the chromatin modality in training.
-    #[arg(long)]
-    atac_weight: Option<f64>,
     /// The most epochs.
     #[arg(long)]
     epochs: Option<usize>,
@@ -80,7 +71,7 @@ struct Reference {
     train: Vec<usize>,
     val: Vec<usize>,
     test: Vec<usize>,
-    /// [cells] the fold of each cell; none for labels with too few cells.
+    /// `[cells]` the fold of each cell; none for labels with too few cells.
     fold: Vec<Option<usize>>,
 }
 
@@ -156,22 +147,17 @@ impl Reference {
     }
 
     fn config(&self, arguments: &Arguments) -> MultiOmicsVaeConfig {
-        let modality = |m: &Modality| {
-            let likelihood = match m.name.as_str() {
-                "rna" => Likelihood::NegativeBinomial,
-                "protein" => Likelihood::NegativeBinomialMixture,
-                _ if matches!(m.matrix, Matrix::Sparse(_)) => Likelihood::Bernoulli,
-                _ => Likelihood::Gaussian,
-            };
-            let mut config = ModalityConfig::new(&m.name, m.matrix.columns(), likelihood);
+        let likelihood = |m: &Modality| match m.name.as_str() {
+            "rna" => Likelihood::NegativeBinomial,
+            "protein" => Likelihood::NegativeBinomialMixture,
+            _ if matches!(m.matrix, Matrix::Sparse(_)) => Likelihood::Bernoulli,
+            _ => Likelihood::Gaussian,
+        };
+        let given = self.modalities.iter().map(|m| (m.name.clone(), m.matrix.columns(), likelihood(m)));
+        let mut modalities = ModalityConfig::together(given);
+        for config in &mut modalities {
             if let Some(rate) = arguments.decoder_dropout {
                 config.decoder.dropout = rate;
-            }
-            if let Some(rate) = arguments.encoder_dropout {
-                config.encoder.dropout = rate;
-            }
-            if let Some(thinning) = arguments.thinning.filter(|_| config.likelihood.has_depth()) {
-                config.thinning = thinning;
             }
             if !arguments.decoder_hidden.is_empty() || arguments.linear_decoder {
                 config.decoder.hidden.clone_from(&arguments.decoder_hidden);
@@ -179,14 +165,8 @@ impl Reference {
             if let Some(rate) = arguments.input_dropout {
                 config.input_dropout = rate;
             }
-            if m.name == "atac"
-                && let Some(weight) = arguments.atac_weight
-            {
-                config.weight = weight;
-            }
-            config
-        };
-        let mut config = MultiOmicsVaeConfig::of(self.modalities.iter().map(modality).collect());
+        }
+        let mut config = MultiOmicsVaeConfig::of(modalities);
         config.latent_dim = arguments.latent.unwrap_or(config.latent_dim);
         config.cross_reconstruction &= !arguments.no_cross;
         config
@@ -326,7 +306,7 @@ fn pick(total: usize, count: usize, seed: u64) -> Vec<usize> {
     all
 }
 
-/// ln(1 + 10,000 count / depth) [cells, features], row-major.
+/// ln(1 + 10,000 count / depth) `[cells, features]`, row-major.
 fn log_normalised(matrix: &Matrix) -> Vec<f64> {
     let mut values = matrix.to_row_major().into_iter().map(f64::from).collect::<Vec<f64>>();
     for row in values.chunks_exact_mut(matrix.columns()) {

@@ -125,23 +125,23 @@ pub struct Training {
 impl Model {
     /// The configuration for prepared data.
     pub fn config(&self, prepared: &Prepared) -> Result<MultiOmicsVaeConfig> {
-        let modality = |(modality, likelihood): (&gradome::io::Modality, _)| {
-            let mut config = ModalityConfig::new(&modality.name, modality.features.len(), likelihood);
-            for mlp in [&mut config.encoder, &mut config.decoder] {
+        let given = prepared.data.modalities.iter().zip(&prepared.likelihoods);
+        let mut modalities =
+            ModalityConfig::together(given.map(|(m, likelihood)| (m.name.clone(), m.features.len(), *likelihood)));
+        for modality in &mut modalities {
+            for mlp in [&mut modality.encoder, &mut modality.decoder] {
                 if !self.hidden.is_empty() {
                     mlp.hidden.clone_from(&self.hidden);
                 }
                 mlp.dropout = self.dropout.unwrap_or(mlp.dropout);
             }
-            config
-        };
-        let modalities = prepared.data.modalities.iter().zip(prepared.likelihoods.iter().copied());
+        }
         let config = MultiOmicsVaeConfig {
             batches: prepared.batch_names.clone(),
             latent_dim: self.latent,
             kl_weight: self.kl_weight,
             kl_warmup_epochs: self.kl_warmup,
-            ..MultiOmicsVaeConfig::of(modalities.map(modality).collect())
+            ..MultiOmicsVaeConfig::of(modalities)
         };
         config.validate()?;
         Ok(config)

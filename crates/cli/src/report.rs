@@ -53,7 +53,7 @@ pub fn write(folder: &Path) -> Result<PathBuf> {
 /// The cells of `latent.csv`.
 pub struct Cells {
     pub names: Vec<String>,
-    /// [cells, latent]
+    /// `[cells, latent]`
     pub latent: Points,
     pub clusters: Vec<String>,
     /// Empty texts without batches.

@@ -60,11 +60,11 @@ pub struct ModalityFit {
     pub features: Vec<String>,
     /// Share of the values that were measured.
     pub measured: f64,
-    /// [features] mean over the cells in which it was measured; null where it was in none.
+    /// `[features]` mean over the cells in which it was measured; null where it was in none.
     pub observed: Vec<Option<f64>>,
-    /// [features] mean of what the model expects of the same cells.
+    /// `[features]` mean of what the model expects of the same cells.
     pub expected: Vec<Option<f64>>,
-    /// [features] Pearson correlation over cells (of ln(1 + x) for counts); null where it does not vary.
+    /// `[features]` Pearson correlation over cells (of ln(1 + x) for counts); null where it does not vary.
     pub correlation: Vec<Option<f64>>,
 }
 
@@ -91,7 +91,7 @@ pub struct Shown {
     pub feature: String,
     /// What the values are.
     pub unit: String,
-    /// [cells]
+    /// `[cells]`
     pub values: Vec<f32>,
 }
 
@@ -107,7 +107,7 @@ pub struct Imputation {
 #[derive(Serialize, Deserialize)]
 pub struct ImputationScore {
     pub method: String,
-    /// [features] Pearson correlation over hidden cells, of ln(1 + count); null where it does not vary.
+    /// `[features]` Pearson correlation over hidden cells, of ln(1 + count); null where it does not vary.
     pub correlation: Vec<Option<f64>>,
     /// Mean over features of that.
     pub mean_correlation: Option<f64>,

@@ -53,10 +53,10 @@ pub struct Tally {
     features: Vec<String>,
     cells: f64,
     agreement: Vec<Agreement>,
-    /// [features] sums of the normalised values, of ln(1 + x) for counts.
+    /// `[features]` sums of the normalised values, of ln(1 + x) for counts.
     sum: Vec<f64>,
     square: Vec<f64>,
-    /// [clusters][features]
+    /// `[clusters][features]`
     of_cluster: Vec<Vec<f64>>,
     cluster_sizes: Vec<f64>,
 }

@@ -120,6 +120,9 @@ impl Default for MlpConfig {
     }
 }
 
+/// The weight in training of open chromatin that was measured beside other modalities.
+pub const SITES_WEIGHT: f64 = 0.3;
+
 /// One modality of the model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -185,6 +188,25 @@ impl ModalityConfig {
             thinning: if likelihood.has_depth() { 0.8 } else { 0.0 },
             input_dropout: if sparse { 0.6 } else { 0.0 },
         }
+    }
+
+    /// The defaults for modalities that were measured in the same cells, each a name, a number of features and a
+    /// likelihood.
+    ///
+    /// Thousands of sparse sites, each with little to say, would outvote the genes: beside other modalities open
+    /// chromatin weighs [`SITES_WEIGHT`], and all decoders are linear, which held-out cells of such data prefer.
+    pub fn together(modalities: impl IntoIterator<Item = (String, usize, Likelihood)>) -> Vec<Self> {
+        let mut all: Vec<Self> =
+            modalities.into_iter().map(|(name, features, likelihood)| Self::new(name, features, likelihood)).collect();
+        if all.len() > 1 && all.iter().any(|m| m.likelihood == Likelihood::Bernoulli) {
+            for modality in &mut all {
+                modality.decoder.hidden.clear();
+                if modality.likelihood == Likelihood::Bernoulli {
+                    modality.weight = SITES_WEIGHT;
+                }
+            }
+        }
+        all
     }
 }
 

@@ -14,7 +14,7 @@ use crate::config::{Likelihood, MultiOmicsVaeConfig};
 pub struct MultiOmicsData {
     /// The modalities in the order of the configuration.
     pub modalities: Vec<Modality>,
-    /// [cells] the number of each cell's batch; empty when there are no batches.
+    /// `[cells]` the number of each cell's batch; empty when there are no batches.
     pub batch: Vec<u32>,
 }
 
@@ -70,7 +70,7 @@ impl MultiOmicsData {
         check_batches(&self.batch, cells, config)
     }
 
-    /// The values of some cells of one modality [cells, features], and which were measured where some were not.
+    /// The values of some cells of one modality `[cells, features]`, and which were measured where some were not.
     pub(crate) fn tensors<T: Float>(&self, modality: usize, cells: &[usize]) -> (Tensor<T>, Option<Tensor<T>>) {
         let Modality { matrix, measured, .. } = &self.modalities[modality];
         let features = matrix.columns();
@@ -129,7 +129,7 @@ pub(crate) fn check_value(value: f64, likelihood: Likelihood) -> Result<(), &'st
 /// One modality of a [`MultiOmicsBatch`].
 #[derive(Clone, Debug)]
 pub struct ModalityValues {
-    /// [cells, features] values, row-major; NaN where a value was not measured.
+    /// `[cells, features]` values, row-major; NaN where a value was not measured.
     pub values: Vec<f64>,
 }
 
@@ -140,8 +140,8 @@ pub struct MultiOmicsBatch {
     pub cells: usize,
     /// The modalities in the order of the configuration.
     pub modalities: Vec<ModalityValues>,
-    /// [cells] the number of each cell's batch; empty when there are no batches.
+    /// `[cells]` the number of each cell's batch; empty when there are no batches.
     pub batch: Vec<u32>,
-    /// [cells, latent] standard normal noise for the joint latent state; drawn by the step when absent.
+    /// `[cells, latent]` standard normal noise for the joint latent state; drawn by the step when absent.
     pub noise: Option<Vec<f64>>,
 }

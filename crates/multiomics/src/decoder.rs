@@ -81,7 +81,7 @@ impl Decoder {
         self.units
     }
 
-    /// The distribution of the values of cells with latent states `z` [cells, inputs] and log depths [cells, 1]
+    /// The distribution of the values of cells with latent states `z` `[cells, inputs]` and log depths `[cells, 1]`
     /// relative to the usual depth `ln_usual_depth`.
     pub fn forward<'t, T: Float>(
         &self,
@@ -185,7 +185,7 @@ pub enum Decoded<'t, T: Float> {
 pub const NORMALIZED_DEPTH: f64 = 1e4;
 
 impl<'t, T: Float> Decoded<'t, T> {
-    /// ln p of the values [cells, features], element by element.
+    /// ln p of the values `[cells, features]`, element by element.
     pub fn log_prob(self, x: Var<'t, T>) -> Var<'t, T> {
         match self {
             Self::SquaredError(mean) => -(x - mean).square(),
@@ -198,7 +198,7 @@ impl<'t, T: Float> Decoded<'t, T> {
         }
     }
 
-    /// The expected values [cells, features].
+    /// The expected values `[cells, features]`.
     pub fn mean(self) -> Var<'t, T> {
         match self {
             Self::SquaredError(mean) => mean,
@@ -226,7 +226,7 @@ impl<'t, T: Float> Decoded<'t, T> {
         }
     }
 
-    /// Values drawn from the distribution [cells, features]; the squared error has none and gives its mean.
+    /// Values drawn from the distribution `[cells, features]`; the squared error has none and gives its mean.
     pub fn sample(self, rng: &mut Rng) -> Tensor<T> {
         match self {
             Self::SquaredError(mean) => mean.value(),

@@ -21,9 +21,9 @@ pub(crate) struct Encoder {
     variance_floor: f64,
     /// The depth that is usual: the median of the training cells.
     pub usual_depth: ParamId,
-    /// Taken off the transformed values, [features].
+    /// Taken off the transformed values, `[features]`.
     pub offset: ParamId,
-    /// Multiplies them then, [features].
+    /// Multiplies them then, `[features]`.
     pub inverse_scale: ParamId,
     hidden: Mlp,
     mean: Linear,
@@ -52,7 +52,7 @@ impl Encoder {
         }
     }
 
-    /// What the encoder sees before scaling, [cells, features].
+    /// What the encoder sees before scaling, `[cells, features]`.
     pub fn transformed<'t, T: Float>(&self, values: Var<'t, T>, depth: Var<'t, T>, usual: Var<'t, T>) -> Var<'t, T> {
         match self.transform {
             Transform::Identity => values,
@@ -117,7 +117,7 @@ fn thin_count(value: f64, keep: f64, likelihood: Likelihood, rng: &mut Rng) -> f
     Binomial::new(value as u64, keep).map_or(value, |draw| draw.sample(rng) as f64)
 }
 
-/// The sum of each row [cells, 1], at least 1 so that cells without reads stay defined.
+/// The sum of each row `[cells, 1]`, at least 1 so that cells without reads stay defined.
 pub(crate) fn depths<T: Float>(values: &Tensor<T>) -> Tensor<T> {
     let features = values.shape().last_size();
     let cells = values.shape()[0];

@@ -13,7 +13,9 @@ mod trained;
 mod vae;
 
 pub use checks::checks;
-pub use config::{Likelihood, MlpConfig, ModalityConfig, ModalityWeights, MultiOmicsVaeConfig, Standardize, Transform};
+pub use config::{
+    Likelihood, MlpConfig, ModalityConfig, ModalityWeights, MultiOmicsVaeConfig, SITES_WEIGHT, Standardize, Transform,
+};
 pub use data::{ModalityValues, MultiOmicsBatch, MultiOmicsData};
 pub use decoder::{Decoded, NORMALIZED_DEPTH};
 pub use fit::{Fit, FitOptions, Split, default_trainer};

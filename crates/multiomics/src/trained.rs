@@ -30,22 +30,22 @@ pub struct TrainedMultiOmicsVae {
 pub struct Latent {
     /// Dimensions of the latent state.
     pub dimensions: usize,
-    /// [cells, dimensions] posterior means, row-major.
+    /// `[cells, dimensions]` posterior means, row-major.
     pub mean: Vec<f32>,
-    /// [cells, dimensions] posterior standard deviations, row-major.
+    /// `[cells, dimensions]` posterior standard deviations, row-major.
     pub sd: Vec<f32>,
 }
 
 /// How well the model explains each cell, in nats.
 #[derive(Clone, Debug)]
 pub struct LogLikelihood {
-    /// [cells] the evidence lower bound.
+    /// `[cells]` the evidence lower bound.
     pub elbo: Vec<f64>,
-    /// [cells] the importance-weighted bound, never below the ELBO in expectation (Burda et al. 2016).
+    /// `[cells]` the importance-weighted bound, never below the ELBO in expectation (Burda et al. 2016).
     pub importance_weighted: Vec<f64>,
-    /// [cells] the Kullback-Leibler divergence from posterior to prior.
+    /// `[cells]` the Kullback-Leibler divergence from posterior to prior.
     pub kl: Vec<f64>,
-    /// For each modality [cells] the expected log-likelihood of its measured values.
+    /// For each modality `[cells]` the expected log-likelihood of its measured values.
     pub modalities: Vec<Vec<f64>>,
 }
 
@@ -142,7 +142,7 @@ impl TrainedMultiOmicsVae {
         Ok(latent)
     }
 
-    /// A modality's values [cells, features], averaged over `samples` latent states of each cell (0: the posterior
+    /// A modality's values `[cells, features]`, averaged over `samples` latent states of each cell (0: the posterior
     /// mean alone). Values that were not measured are imputed from whatever else the cell has.
     ///
     /// # Errors
@@ -174,7 +174,7 @@ impl TrainedMultiOmicsVae {
         Ok(Matrix::dense(data.cells(), self.config().modalities[at].features, values))
     }
 
-    /// Every value of a modality as the model expects it [cells, features], from all that was measured in the cell.
+    /// Every value of a modality as the model expects it `[cells, features]`, from all that was measured in the cell.
     ///
     /// # Errors
     /// As [`TrainedMultiOmicsVae::decode`].
@@ -182,7 +182,7 @@ impl TrainedMultiOmicsVae {
         self.decode(data, modality, Decode::Expected, &View::default(), samples, seed)
     }
 
-    /// A modality's denoised values [cells, features] that compare between cells; see [`Decode::Normalized`].
+    /// A modality's denoised values `[cells, features]` that compare between cells; see [`Decode::Normalized`].
     ///
     /// # Errors
     /// As [`TrainedMultiOmicsVae::decode`].
@@ -190,7 +190,7 @@ impl TrainedMultiOmicsVae {
         self.decode(data, modality, Decode::Normalized, &View::default(), samples, seed)
     }
 
-    /// Values drawn from the posterior predictive distribution [cells, features].
+    /// Values drawn from the posterior predictive distribution `[cells, features]`.
     ///
     /// # Errors
     /// When the data does not fit the model or there is no such modality.

@@ -20,20 +20,20 @@ pub struct MultiOmicsVae {
     pub(crate) config: MultiOmicsVaeConfig,
     pub(crate) encoders: Vec<Encoder>,
     pub(crate) decoders: Vec<Decoder>,
-    /// [modalities] scores of learned modality weights.
+    /// `[modalities]` scores of learned modality weights.
     weight_scores: Option<ParamId>,
 }
 
 /// One modality of some cells on a tape.
 #[derive(Clone, Copy)]
 pub struct ModalityInput<'t, T: Float> {
-    /// [cells, features]; 0 where a value was not measured.
+    /// `[cells, features]`; 0 where a value was not measured.
     pub values: Var<'t, T>,
-    /// [cells, features] 1 where a value was measured, else 0; nothing when all were.
+    /// `[cells, features]` 1 where a value was measured, else 0; nothing when all were.
     pub measured: Option<Var<'t, T>>,
-    /// [cells, 1] 1 where the cell has any measured value; nothing when all have.
+    /// `[cells, 1]` 1 where the cell has any measured value; nothing when all have.
     pub presence: Option<Var<'t, T>>,
-    /// [cells, 1] the sum of the values, at least 1; the usual depth where the cell has no value.
+    /// `[cells, 1]` the sum of the values, at least 1; the usual depth where the cell has no value.
     pub depth: Var<'t, T>,
 }
 
@@ -41,9 +41,9 @@ pub struct ModalityInput<'t, T: Float> {
 pub struct MultiOmicsInput<'t, T: Float> {
     /// The modalities in the order of the configuration.
     pub modalities: Vec<ModalityInput<'t, T>>,
-    /// [cells, batches] one-hot batches, when the model distinguishes them.
+    /// `[cells, batches]` one-hot batches, when the model distinguishes them.
     pub batch: Option<Var<'t, T>>,
-    /// [cells, latent] standard normal noise of the joint latent state.
+    /// `[cells, latent]` standard normal noise of the joint latent state.
     pub noise: Option<Var<'t, T>>,
     /// How far the Kullback-Leibler term has warmed up, 0..=1.
     pub kl_warmup: f64,
@@ -51,15 +51,15 @@ pub struct MultiOmicsInput<'t, T: Float> {
 
 /// What the model says of some cells.
 pub struct MultiOmicsOutput<'t, T: Float> {
-    /// The joint posterior of the latent state [cells, latent].
+    /// The joint posterior of the latent state `[cells, latent]`.
     pub posterior: Normal<'t, T>,
-    /// A sample from it [cells, latent].
+    /// A sample from it `[cells, latent]`.
     pub latent: Var<'t, T>,
     /// Each modality's distribution given that sample.
     pub decoded: Vec<Decoded<'t, T>>,
-    /// For each modality the log-likelihood of each cell's measured values [cells], in nats.
+    /// For each modality the log-likelihood of each cell's measured values `[cells]`, in nats.
     pub ln_likelihoods: Vec<Var<'t, T>>,
-    /// The Kullback-Leibler divergence from posterior to prior [cells], in nats.
+    /// The Kullback-Leibler divergence from posterior to prior `[cells]`, in nats.
     pub kl: Var<'t, T>,
     /// The joint objective per cell: weighted log-likelihoods off the weighted divergence.
     pub joint_loss: Var<'t, T>,
@@ -159,7 +159,7 @@ impl MultiOmicsVae {
             .collect()
     }
 
-    /// ln p of each cell's measured values [cells], for each modality.
+    /// ln p of each cell's measured values `[cells]`, for each modality.
     pub(crate) fn ln_likelihoods<'t, T: Float>(
         decoded: &[Decoded<'t, T>],
         input: &MultiOmicsInput<'t, T>,

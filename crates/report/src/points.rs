@@ -8,7 +8,7 @@ use crate::error::{Error, check_finite, check_size};
 /// Every number was checked when the value was made, so nothing that takes `Points` meets NaN.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Points {
-    /// [cells, dims], row-major
+    /// `[cells, dims]`, row-major
     values: Vec<f64>,
     dims: usize,
 }

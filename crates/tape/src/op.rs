@@ -24,7 +24,7 @@ pub struct Array<'a, T> {
 /// A differentiable operation on whole arrays.
 ///
 /// Configuration, integer inputs and masks are fields of the implementing struct. The library's own ops and a user's
-/// ops (through [`Var::custom`](crate::Var::custom)) implement the same trait and pass the same check
+/// ops (through [`Tape::custom`](crate::Tape::custom)) implement the same trait and pass the same check
 /// ([`check_op`](crate::check::check_op)).
 ///
 /// ```

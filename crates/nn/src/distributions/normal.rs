@@ -49,7 +49,7 @@ impl<'t, T: Float> Normal<'t, T> {
 /// The normalised product of normal densities (Hinton 2002; Wu & Goodman 2018, eq. 3): precisions add up, the mean is
 /// weighted by precision.
 ///
-/// `experts` holds for each one its distribution [cells, dimensions] and its presence [cells, 1] (1 or 0), or nothing
+/// `experts` holds for each one its distribution `[cells, dimensions]` and its presence `[cells, 1]` (1 or 0), or nothing
 /// when it is present in every cell. `prior` adds a standard normal expert; without it a cell that no expert has seen
 /// still gets the standard normal. `epsilon` is added to the precision before it divides.
 ///

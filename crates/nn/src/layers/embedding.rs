@@ -16,12 +16,12 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    /// Adds the table [categories, dimensions].
+    /// Adds the table `[categories, dimensions]`.
     pub fn new<T: Float>(scope: &mut Scope<'_, T>, categories: usize, dimensions: usize) -> Self {
         Self { table: scope.parameter("table", [categories, dimensions], Init::Normal(1.0)) }
     }
 
-    /// The vectors [n, dimensions] of n categories.
+    /// The vectors `[n, dimensions]` of n categories.
     ///
     /// # Panics
     /// When a category is outside of the table.

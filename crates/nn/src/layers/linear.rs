@@ -7,14 +7,14 @@ use crate::check::check_step;
 use crate::init::Init;
 use crate::store::{ParamId, ParamStore, Scope, Step};
 
-/// y = x W + b over the last axis; `weight` is [inputs, outputs], `bias` is [outputs].
+/// y = x W + b over the last axis; `weight` is `[inputs, outputs]`, `bias` is `[outputs]`.
 ///
 /// PyTorch: `nn.Linear` (whose weight is the transpose). Starts uniform within 1 / sqrt(inputs), as there.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    /// [inputs, outputs]
+    /// `[inputs, outputs]`
     pub weight: ParamId,
-    /// [outputs]
+    /// `[outputs]`
     pub bias: ParamId,
 }
 

@@ -76,7 +76,7 @@ impl BatchNorm {
         }
     }
 
-    /// [batch, features] to the same shape. A training batch of one row has no variance and uses the averages.
+    /// `[batch, features]` to the same shape. A training batch of one row has no variance and uses the averages.
     ///
     /// # Panics
     /// When the last axis has another size.

@@ -47,7 +47,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// out = a b, or out += a b when `accumulate`; a is [m, k], b is [k, n], out is row-major [m, n].
+/// out = a b, or out += a b when `accumulate`; a is `[m, k]`, b is `[k, n]`, out is row-major `[m, n]`.
 ///
 /// # Panics
 /// When an operand is too short for its shape and strides.

@@ -18,7 +18,7 @@ pub(crate) fn sum_all<T: Float>(x: &[T], pool: &Pool<T>) -> T {
     T::of(partial.iter().map(|p| p.to_f64()).sum())
 }
 
-/// out[o, i] = sum over n of x[o, n, i], for x of shape [outer, n, inner].
+/// out[o, i] = sum over n of x[o, n, i], for x of shape `[outer, n, inner]`.
 pub(crate) fn sum_middle<T: Float>(x: &[T], (outer, n, inner): (usize, usize, usize), out: &mut [T], pool: &Pool<T>) {
     debug_assert_eq!(x.len(), outer * n * inner);
     if inner == 1 {

@@ -70,7 +70,7 @@ impl Samples for Linear {
 }
 
 impl<'t, T: Float> Var<'t, T> {
-    /// The affine map x W + b over the last axis: [.., inputs] with [inputs, outputs] and [outputs].
+    /// The affine map x W + b over the last axis: [.., inputs] with `[inputs, outputs]` and `[outputs]`.
     ///
     /// # Panics
     /// When the sizes do not fit.
