@@ -181,7 +181,8 @@ impl fmt::Display for Summary {
             writeln!(to, "  {}{place}: {} features{examples}, {what}", modality.name, modality.features)?;
             let (low, high) = modality.range;
             writeln!(to, "    {:.1} % not zero, values {low} to {high}", 100.0 * modality.density)?;
-            let (least, median, most) = modality.depth;
+            // sums of single-precision values carry no more digits than these
+            let [least, median, most] = <[f64; 3]>::from(modality.depth).map(|sum| (sum * 1e3).round() / 1e3);
             writeln!(
                 to,
                 "    sum of a cell: {least} to {most}, median {median}; {} empty cells",

@@ -65,7 +65,11 @@ pub fn align(inputs: &[Dataset], without_suffix: bool) -> Result<(Dataset, Align
     let before: Vec<usize> = inputs.iter().map(|input| input.cells.len()).collect();
     if shared.is_empty() {
         let examples: Vec<&str> = inputs.iter().filter_map(|input| input.cells.first().map(String::as_str)).collect();
-        let hint = if without_suffix { "" } else { "; if they differ by a -1 at the end, ask to ignore that suffix" };
+        let hint = if without_suffix {
+            ""
+        } else {
+            "; if they differ by a -1 at the end, ignore that suffix (--ignore-suffix)"
+        };
         return Err(Error::Data(format!(
             "no cell is in all {} inputs (of {before:?} cells): their barcodes look like `{}`{hint}",
             inputs.len(),
