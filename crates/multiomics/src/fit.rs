@@ -19,6 +19,8 @@ use crate::vae::{MultiOmicsInput, MultiOmicsVae};
 
 /// Latent states a held-out cell is scored with; their noise is the same after every epoch.
 const VALIDATION_SAMPLES: usize = 2;
+/// Keeps the held-out cells' noise apart from everything else that is drawn with the seed.
+const VALIDATION_STREAM: u64 = 0x5eed;
 /// Held-out cells that are scored together.
 const VALIDATION_CHUNK: usize = 512;
 /// The header's key of the feature names.
@@ -202,7 +204,7 @@ impl TrainedMultiOmicsVae {
         let model = MultiOmicsVae::new(config, &mut store)?;
         model.start_from(&mut store, &data.select(&split.train));
 
-        let mut rng = Rng::seed_from_u64(seed ^ 0x5eed);
+        let mut rng = Rng::seed_from_u64(seed ^ VALIDATION_STREAM);
         let count = VALIDATION_SAMPLES * split.validation.len() * config.latent_dim;
         let validation_noise = (0..count).map(|_| rng.sample(StandardNormal)).collect();
         let features: Vec<Vec<Feature>> = data.modalities.iter().map(|m| m.features.clone()).collect();

@@ -57,7 +57,6 @@ pub(crate) fn checks() -> Vec<OperatorEntry> {
 }
 
 /// Smooth made-up values for the checks.
-#[allow(clippy::cast_precision_loss)]
 pub(crate) fn waves(shape: impl Into<gradome_tape::Shape>, phase: f64) -> gradome_tape::Tensor<f64> {
     gradome_tape::Tensor::from_fn(shape, |i| (1.7 * i as f64 + phase).sin())
 }
