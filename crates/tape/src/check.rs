@@ -1,12 +1,14 @@
 //! Checks of ops: gradients against finite differences, single against double precision.
 //!
-//! They are part of the library, so that a program can run them where it is installed.
+//! An op without a gradient must not pass one on; a surrogate is held to the gradient of what it stands for. The
+//! checks are part of the library, so that a program can run them where it is installed.
 
 use gradome_gradcheck::{Check, Input, Report};
 
 use crate::elementwise::{ElementwiseRow, MAX_OPERANDS};
 use crate::float::Float;
 use crate::op::{Draw, Op, Samples};
+use crate::registry::{Gradient, Listed};
 use crate::shape::Shape;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
@@ -18,7 +20,8 @@ const GRADIENT_TOLERANCE: f64 = 1e-6;
 const ULP_TOLERANCE: f64 = 16.0;
 /// The largest error of a coarse op in f32, relative to its largest output.
 const SINGLE_TOLERANCE: f64 = 2e-5;
-/// The largest difference between a formula's slope and its dual-number derivative.
+/// The largest difference between a formula's slope and its dual-number derivative, and between the gradients of a
+/// surrogate and of what it stands for.
 const DUAL_TOLERANCE: f64 = 1e-9;
 
 /// What came out of checking one op, layer or operator.
@@ -123,7 +126,8 @@ fn joined<'t, T: Float>(tape: &'t Tape<T>, outputs: &[Var<'t, T>]) -> Var<'t, T>
     tape.concat(&flat, 0)
 }
 
-pub(crate) fn check_samples<O: Op<f32> + Op<f64> + Samples>() -> Outcome {
+/// Checks one of the library's coarse ops at its samples.
+pub(crate) fn check_samples<O: Op<f32> + Op<f64> + Samples + Listed>() -> Outcome {
     let mut outcome = Outcome::new(O::NAME);
     for (case, sample) in O::samples().into_iter().enumerate() {
         let values: Vec<Tensor<f64>> =
@@ -133,16 +137,27 @@ pub(crate) fn check_samples<O: Op<f32> + Op<f64> + Samples>() -> Outcome {
         let inputs: Vec<(String, Tensor<f64>)> =
             differentiable.iter().map(|&i| (format!("operand {i}"), values[i].clone())).collect();
         let op = || O::samples().swap_remove(case).op;
-        let report = check_function(&gradient_check(), &inputs, |tape, vars| {
-            let mut operands: Vec<_> = values.iter().map(|v| tape.constant(v)).collect();
-            for (&i, var) in differentiable.iter().zip(vars) {
-                operands[i] = *var;
-            }
-            joined(tape, &tape.custom(op(), &operands))
-        });
         let shapes: Vec<String> = values.iter().map(|v| v.shape().to_string()).collect();
         let case_name = shapes.join(" x ");
-        outcome.add(&case_name, &report);
+        match O::GRADIENT {
+            Gradient::Exact => {
+                let report = check_function(&gradient_check(), &inputs, |tape, vars| {
+                    let mut operands: Vec<_> = values.iter().map(|v| tape.constant(v)).collect();
+                    for (&i, var) in differentiable.iter().zip(vars) {
+                        operands[i] = *var;
+                    }
+                    joined(tape, &tape.record(op(), &operands))
+                });
+                outcome.add(&case_name, &report);
+            }
+            Gradient::None => {
+                let tape = Tape::<f64>::new();
+                let operands: Vec<_> = values.iter().map(|v| tape.variable(v)).collect();
+                let silent = tape.record(op(), &operands).iter().all(|y| !y.needs_grad());
+                outcome.require(silent, || format!("{case_name}: it has no gradient but its result wants one"));
+            }
+            Gradient::Surrogate(_) => check_surrogate(op, &values, &differentiable, &case_name, &mut outcome),
+        }
 
         let double = evaluate::<f64, O>(op(), &values);
         let single = evaluate::<f32, O>(op(), &values.iter().map(Tensor::cast).collect::<Vec<_>>());
@@ -156,10 +171,41 @@ pub(crate) fn check_samples<O: Op<f32> + Op<f64> + Samples>() -> Outcome {
     outcome
 }
 
-fn evaluate<T: Float, O: Op<T>>(op: O, values: &[Tensor<T>]) -> Vec<f64> {
+/// The gradients of a surrogate against those of what it stands for, at a cotangent that differs from element to
+/// element.
+fn check_surrogate<O: Op<f64> + Samples + Listed>(
+    op: impl Fn() -> O,
+    values: &[Tensor<f64>],
+    differentiable: &[usize],
+    case: &str,
+    outcome: &mut Outcome,
+) {
+    let tape = Tape::<f64>::new();
+    let x: Vec<_> = values.iter().map(|v| tape.variable(v)).collect();
+    let Some(reference) = op().reference(&x) else {
+        return outcome.require(false, || "it is a surrogate but does not say of what".to_string());
+    };
+    let [own, reference] = [joined(&tape, &tape.record(op(), &x)), joined(&tape, &reference)];
+    if own.shape() != reference.shape() {
+        return outcome.require(false, || format!("{case}: its outputs have other shapes than what it stands for"));
+    }
+    let cotangent = draw(&own.shape(), &Draw::Real(-1.0..1.0), values.len());
+    let [own, reference] = [own.backward_with(&cotangent), reference.backward_with(&cotangent)];
+    for &i in differentiable {
+        let zeros = Tensor::zeros(values[i].shape());
+        let (own, reference) = (own.of(x[i]).unwrap_or(&zeros), reference.of(x[i]).unwrap_or(&zeros));
+        let largest = reference.data().iter().fold(1.0, |a: f64, b| a.max(b.abs()));
+        for (own, reference) in own.data().iter().zip(reference.data()) {
+            let close = (own - reference).abs() <= DUAL_TOLERANCE * largest;
+            outcome.require(close, || format!("{case}: gradient {own} of operand {i} should be {reference}"));
+        }
+    }
+}
+
+fn evaluate<T: Float, O: Op<T> + Samples + Listed>(op: O, values: &[Tensor<T>]) -> Vec<f64> {
     let tape = Tape::<T>::new();
     let operands: Vec<_> = values.iter().map(|v| tape.constant(v)).collect();
-    joined(&tape, &tape.custom(op, &operands)).value().to_f64()
+    joined(&tape, &tape.record(op, &operands)).value().to_f64()
 }
 
 /// Shapes at which elementwise ops of one, two and three operands are tried: equal, scalar, size 1, size 0, and
@@ -185,8 +231,18 @@ const SHAPES: [&[[&[usize]; MAX_OPERANDS]]; MAX_OPERANDS] = [
     ],
 ];
 
-pub(crate) fn check_elementwise(name: &'static str, row: &ElementwiseRow) -> Outcome {
+pub(crate) fn check_elementwise(name: &'static str, gradient: Gradient, row: &ElementwiseRow) -> Outcome {
     let mut outcome = Outcome::new(name);
+    if gradient == Gradient::Exact {
+        check_gradients(row, &mut outcome);
+    }
+    check_slopes(row, &mut outcome);
+    check_single(row, &mut outcome);
+    outcome
+}
+
+/// Gradients against finite differences, fused and one op at a time.
+fn check_gradients(row: &ElementwiseRow, outcome: &mut Outcome) {
     let operands = row.double.operands;
     for shapes in SHAPES[operands - 1] {
         let inputs: Vec<(String, Tensor<f64>)> = (0..operands)
@@ -203,12 +259,9 @@ pub(crate) fn check_elementwise(name: &'static str, row: &ElementwiseRow) -> Out
             outcome.add(&format!("shapes {:?}, eager {eager}", &shapes[..operands]), &report);
         }
     }
-    check_slopes(row, &mut outcome);
-    check_single(row, &mut outcome);
-    outcome
 }
 
-/// Slopes against dual numbers, at many points.
+/// Slopes against dual numbers of the value or, for a surrogate, of what it stands for, at many points.
 fn check_slopes(row: &ElementwiseRow, outcome: &mut Outcome) {
     for i in 0..64 {
         let mut x = [0.0; MAX_OPERANDS];

@@ -3,7 +3,7 @@
 use crate::float::Float;
 use crate::kernels::simd_kernel;
 use crate::lane::Lane;
-use crate::registry::{Listed, Row};
+use crate::registry::{Gradient, Listed, Row};
 
 /// The most operands an elementwise op has.
 pub const MAX_OPERANDS: usize = 3;
@@ -18,8 +18,12 @@ pub trait Formula: 'static {
     const NAME: &'static str;
     /// How many operands it takes.
     const OPERANDS: usize;
+    /// Whether its slopes are those of its value or of its reference.
+    const GRADIENT: Gradient;
     /// y from the operands `x` and the parameters `p`.
     fn value<L: Lane>(x: [L; MAX_OPERANDS], p: [L; MAX_PARAMETERS]) -> L;
+    /// What the slopes are the derivatives of: the value, or what a surrogate names.
+    fn reference<L: Lane>(x: [L; MAX_OPERANDS], p: [L; MAX_PARAMETERS]) -> L;
     /// dy/dx for each operand, given also the value y.
     fn slope<L: Lane>(x: [L; MAX_OPERANDS], p: [L; MAX_PARAMETERS], y: L) -> [L; MAX_OPERANDS];
 }
@@ -124,6 +128,7 @@ impl ElementwiseRow {
         Row::elementwise(
             F::NAME,
             doc,
+            F::GRADIENT,
             Self {
                 single: &<F as Compiled<f32>>::OP,
                 double: &<F as Compiled<f64>>::OP,
@@ -135,25 +140,28 @@ impl ElementwiseRow {
     }
 }
 
-/// The derivative with respect to one operand, by dual numbers and by the formula's own slope.
+/// The derivative with respect to one operand, by dual numbers of the reference and by the formula's own slope.
 fn dual_and_slope<F: Formula>(x: [f64; MAX_OPERANDS], p: [f64; MAX_PARAMETERS], which: usize) -> (f64, f64) {
     use crate::lane::Dual;
     let mut duals = x.map(Dual::of);
     duals[which].slope = 1.0;
-    let y = F::value::<Dual>(duals, p.map(Dual::of));
-    (y.slope, F::slope::<f64>(x, p, y.value)[which])
+    let reference = F::reference::<Dual>(duals, p.map(Dual::of));
+    (reference.slope, F::slope::<f64>(x, p, F::value::<f64>(x, p))[which])
 }
 
 /// Defines elementwise ops: each entry holds an op's doc, operands with the range where it is tried, value and slopes.
 ///
 /// `L` is the lane type; `y` names the value in the slopes. Constant parameters follow a semicolon with the value
-/// that the checks use. See `ops/arithmetic.rs` for examples.
+/// that the checks use. See `ops/arithmetic.rs` for examples. An entry whose slopes are not those of its value (a
+/// straight-through estimator) ends with `surrogate: "what it stands for" => expression`, of which they are the
+/// derivatives; see `ops/relaxation.rs`.
 macro_rules! elementwise {
     ($(
         $(#[doc = $doc:literal])+
         fn $name:ident($($x:ident in $range:expr),+ $(; $($p:ident = $sample:expr),+)?) -> $y:ident {
             value: $value:expr,
             slope: [$($slope:expr),+ $(,)?] $(,)?
+            $(surrogate: $stands_for:literal => $reference:expr $(,)?)?
         }
     )+) => {
         /// Stands for this file's table in the registry.
@@ -168,6 +176,7 @@ macro_rules! elementwise {
                 type Table = Table;
                 const NAME: &'static str = stringify!($name);
                 const OPERANDS: usize = [$(stringify!($x)),+].len();
+                const GRADIENT: $crate::registry::Gradient = $crate::elementwise::gradient(&[$($stands_for)?]);
                 #[inline(always)]
                 #[allow(unused_variables)]
                 fn value<L: $crate::lane::Lane>(
@@ -177,6 +186,17 @@ macro_rules! elementwise {
                     let [$($x,)+ ..] = x;
                     $(let [$($p,)+ ..] = p;)?
                     $value
+                }
+                #[allow(unused_variables)]
+                fn reference<L: $crate::lane::Lane>(
+                    x: [L; $crate::elementwise::MAX_OPERANDS],
+                    p: [L; $crate::elementwise::MAX_PARAMETERS],
+                ) -> L {
+                    let value = Self::value(x, p);
+                    let [$($x,)+ ..] = x;
+                    $(let [$($p,)+ ..] = p;)?
+                    $(let value = $reference;)?
+                    value
                 }
                 #[inline(always)]
                 #[allow(unused_variables)]
@@ -218,6 +238,14 @@ macro_rules! method {
     };
 }
 pub(crate) use method;
+
+/// Surrogate when an entry names what it stands for.
+pub(crate) const fn gradient(stands_for: &[&'static str]) -> Gradient {
+    match stands_for {
+        [name, ..] => Gradient::Surrogate(name),
+        [] => Gradient::Exact,
+    }
+}
 
 /// The given constants, padded with zeros.
 pub(crate) fn parameters(given: &[f64]) -> [f64; MAX_PARAMETERS] {

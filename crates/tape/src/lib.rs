@@ -53,7 +53,7 @@ pub use tensor::Tensor;
 pub use var::{Keep, Var};
 
 registry::registry! {
-    tables: arithmetic, activation;
+    tables: arithmetic, activation, relaxation;
     ops: matmul::MatMul, linear::Linear, softmax::Softmax, softmax::LogSoftmax, softmax::LogSumExp,
         layer_norm::LayerNorm, batch_norm::BatchNorm, reduce::SumAxis, reduce::MaxAxis,
         layout::Permute, layout::Narrow, layout::Concat, layout::BroadcastTo, gather::Gather,

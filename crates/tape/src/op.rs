@@ -7,7 +7,9 @@ use smallvec::SmallVec;
 use crate::float::Float;
 use crate::kernels::buffer::{Buffer, Pool};
 use crate::kernels::sweep::add_assign;
+use crate::registry::Gradient;
 use crate::shape::Shape;
+use crate::var::Var;
 
 /// The shapes of an op's outputs; most ops have one.
 pub type Shapes = SmallVec<[Shape; 2]>;
@@ -197,6 +199,13 @@ pub trait Samples: Sized {
     const NAME: &'static str;
     /// One sentence on what the op computes, with its equivalent elsewhere.
     const DOC: &'static str;
+    /// How the op behaves under differentiation. The outputs of an op of kind [`Gradient::None`] want no gradient, so
+    /// that its `backward` is never called.
+    const GRADIENT: Gradient = Gradient::Exact;
     /// Inputs at which the op is checked.
     fn samples() -> Vec<Sample<Self>>;
+    /// What a [`Gradient::Surrogate`] takes its gradient from: for each output the value whose gradient the op has.
+    fn reference<'t>(&self, _x: &[Var<'t, f64>]) -> Option<Vec<Var<'t, f64>>> {
+        None
+    }
 }

@@ -19,9 +19,9 @@ pub(crate) mod sealed {
 pub enum Gradient {
     /// Its gradient is that of its value.
     Exact,
-    /// It has none.
+    /// It has none, and its result does not ask for one.
     None,
-    /// Its gradient is that of something else, which is named.
+    /// Its gradient is that of something else, which is named here and is what the check compares with.
     Surrogate(&'static str),
 }
 
@@ -37,15 +37,16 @@ pub struct Row {
 }
 
 impl Row {
-    pub(crate) fn elementwise(name: &'static str, doc: &'static str, row: ElementwiseRow) -> Self {
-        Self { name, doc, gradient: Gradient::Exact, check: Box::new(move || check::check_elementwise(name, &row)) }
+    pub(crate) fn elementwise(name: &'static str, doc: &'static str, gradient: Gradient, row: ElementwiseRow) -> Self {
+        Self { name, doc, gradient, check: Box::new(move || check::check_elementwise(name, gradient, &row)) }
     }
 
-    pub(crate) fn coarse<O: Op<f32> + Op<f64> + Samples>() -> Self {
-        Self { name: O::NAME, doc: O::DOC, gradient: Gradient::Exact, check: Box::new(check::check_samples::<O>) }
+    pub(crate) fn coarse<O: Op<f32> + Op<f64> + Samples + Listed>() -> Self {
+        Self { name: O::NAME, doc: O::DOC, gradient: O::GRADIENT, check: Box::new(check::check_samples::<O>) }
     }
 
-    /// Checks the op: f64 gradients against finite differences at several shapes, f32 values against f64.
+    /// Checks the op: f64 gradients against finite differences at several shapes, or against those of what it stands
+    /// for when they are surrogates, and f32 values against f64.
     pub fn check(&self) -> Outcome {
         (self.check)()
     }

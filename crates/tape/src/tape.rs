@@ -9,8 +9,8 @@ use crate::elementwise::{ElementwiseOp, MAX_PARAMETERS};
 use crate::float::Float;
 use crate::fuse::Group;
 use crate::kernels::buffer::{Buffer, Pool};
-use crate::op::{Array, Op, Saved, Shapes};
-use crate::registry::Listed;
+use crate::op::{Array, Op, Samples, Saved, Shapes};
+use crate::registry::{Gradient, Listed};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 use crate::var::{Keep, Var};
@@ -219,8 +219,17 @@ impl<T: Float> Tape<T> {
     }
 
     /// Records one of the library's ops.
-    pub(crate) fn record<O: Op<T> + Listed>(&self, op: O, inputs: &[Var<'_, T>]) -> SmallVec<[Var<'_, T>; 2]> {
-        self.custom(op, inputs)
+    pub(crate) fn record<O: Op<T> + Samples + Listed>(
+        &self,
+        op: O,
+        inputs: &[Var<'_, T>],
+    ) -> SmallVec<[Var<'_, T>; 2]> {
+        let outputs = self.custom(op, inputs);
+        if O::GRADIENT == Gradient::None {
+            let mut nodes = self.nodes.borrow_mut();
+            outputs.iter().for_each(|y| nodes.list[y.id as usize].needs_grad = false);
+        }
+        outputs
     }
 
     pub(crate) fn nodes(&self) -> Ref<'_, Nodes<T>> {

@@ -10,4 +10,5 @@ pub(crate) mod layout;
 pub(crate) mod linear;
 pub(crate) mod matmul;
 pub(crate) mod reduce;
+pub(crate) mod relaxation;
 pub(crate) mod softmax;
