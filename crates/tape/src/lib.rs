@@ -46,6 +46,8 @@ pub use float::Float;
 pub use kernels::{SimdLevel, simd_level};
 pub use lane::{Dual, Fused, Lane};
 pub use op::{Array, At, Draw, Grads, Op, Sample, Samples, Saved, Shapes};
+pub use ops::attention::AttentionOptions;
+pub use ops::recurrent::RecurrentOptions;
 pub use registry::{Gradient, Row};
 pub use shape::{MAX_RANK, Shape};
 pub use tape::Tape;
@@ -57,5 +59,6 @@ registry::registry! {
     ops: matmul::MatMul, linear::Linear, softmax::Softmax, softmax::LogSoftmax, softmax::LogSumExp,
         layer_norm::LayerNorm, batch_norm::BatchNorm, reduce::SumAxis, reduce::MaxAxis,
         layout::Permute, layout::Narrow, layout::Concat, layout::BroadcastTo, gather::Gather,
+        attention::Attention, recurrent::Lstm, recurrent::Gru,
         counts::NegativeBinomial, counts::Poisson,
 }

@@ -161,6 +161,16 @@ impl<T: Float> Grads<'_, T> {
         Some((&mut slot.data, accumulate))
     }
 
+    /// The gradients of the first N operands at once, each as [`Grads::write`] gives it.
+    pub fn write_all<const N: usize>(&mut self) -> [Option<(&mut [T], bool)>; N] {
+        let mut slots = self.slots.iter_mut();
+        std::array::from_fn(|_| {
+            let slot = slots.next()?.as_mut()?;
+            let accumulate = !std::mem::take(&mut slot.fresh);
+            Some((&mut slot.data[..], accumulate))
+        })
+    }
+
     /// Adds a whole array to an operand's gradient.
     pub fn add_slice(&mut self, operand: usize, values: &[T]) {
         if let Some((grad, accumulate)) = self.write(operand) {

@@ -1,10 +1,13 @@
 //! Loops over plain slices: SIMD dispatch, threads, matrix products. All `unsafe` of the engine is below here.
 
+pub(crate) mod attention;
 pub(crate) mod buffer;
+pub(crate) mod gates;
 pub(crate) mod gemm;
 pub(crate) mod math32;
 pub(crate) mod reduce;
 pub(crate) mod sweep;
+pub(crate) mod tile;
 
 use std::sync::OnceLock;
 
@@ -143,6 +146,45 @@ pub(crate) fn for_each_chunk2<T: Send>(
         a.par_chunks_mut(size_a).zip(b.par_chunks_mut(size_b)).enumerate().for_each(|(i, (a, b))| work(i, a, b));
     } else {
         a.chunks_mut(size_a).zip(b.chunks_mut(size_b)).enumerate().for_each(|(i, (a, b))| work(i, a, b));
+    }
+}
+
+/// Splits several arrays in `count` matching pieces, each of its own size (the last may be shorter), and runs
+/// `work(index, pieces)` on each set.
+pub(crate) fn for_each_part<T: Send, const N: usize>(
+    count: usize,
+    arrays: [&mut [T]; N],
+    sizes: [usize; N],
+    work: &(impl Fn(usize, [&mut [T]; N]) + Sync),
+) {
+    parts(0..count, arrays, sizes, work);
+}
+
+fn parts<T: Send, const N: usize>(
+    range: std::ops::Range<usize>,
+    arrays: [&mut [T]; N],
+    sizes: [usize; N],
+    work: &(impl Fn(usize, [&mut [T]; N]) + Sync),
+) {
+    match range.len() {
+        0 => return,
+        1 => return work(range.start, arrays),
+        _ => {}
+    }
+    let half = range.len() / 2;
+    let mut left: [&mut [T]; N] = std::array::from_fn(|_| Default::default());
+    let mut right: [&mut [T]; N] = std::array::from_fn(|_| Default::default());
+    for (i, array) in arrays.into_iter().enumerate() {
+        let at = array.len().min(half * sizes[i]);
+        (left[i], right[i]) = array.split_at_mut(at);
+    }
+    let middle = range.start + half;
+    let (first, second) = (range.start..middle, middle..range.end);
+    if rayon::current_num_threads() > 1 {
+        rayon::join(|| parts(first, left, sizes, work), || parts(second, right, sizes, work));
+    } else {
+        parts(first, left, sizes, work);
+        parts(second, right, sizes, work);
     }
 }
 

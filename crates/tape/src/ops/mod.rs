@@ -2,6 +2,7 @@
 
 pub(crate) mod activation;
 pub(crate) mod arithmetic;
+pub(crate) mod attention;
 pub(crate) mod batch_norm;
 pub(crate) mod counts;
 pub(crate) mod gather;
@@ -9,6 +10,7 @@ pub(crate) mod layer_norm;
 pub(crate) mod layout;
 pub(crate) mod linear;
 pub(crate) mod matmul;
+pub(crate) mod recurrent;
 pub(crate) mod reduce;
 pub(crate) mod relaxation;
 pub(crate) mod softmax;
