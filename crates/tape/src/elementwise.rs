@@ -152,13 +152,13 @@ fn dual_and_slope<F: Formula>(x: [f64; MAX_OPERANDS], p: [f64; MAX_PARAMETERS], 
 /// Defines elementwise ops: each entry holds an op's doc, operands with the range where it is tried, value and slopes.
 ///
 /// `L` is the lane type; `y` names the value in the slopes. Constant parameters follow a semicolon with the value
-/// that the checks use. See `ops/arithmetic.rs` for examples. An entry whose slopes are not those of its value (a
+/// that the checks use (`n: i32 = 5` for one that is no `f64`). See `ops/arithmetic.rs` for examples. An entry whose slopes are not those of its value (a
 /// straight-through estimator) ends with `surrogate: "what it stands for" => expression`, of which they are the
 /// derivatives; see `ops/relaxation.rs`.
 macro_rules! elementwise {
     ($(
         $(#[doc = $doc:literal])+
-        fn $name:ident($($x:ident in $range:expr),+ $(; $($p:ident = $sample:expr),+)?) -> $y:ident {
+        fn $name:ident($($x:ident in $range:expr),+ $(; $($p:ident $(: $type:ty)? = $sample:expr),+)?) -> $y:ident {
             value: $value:expr,
             slope: [$($slope:expr),+ $(,)?] $(,)?
             $(surrogate: $stands_for:literal => $reference:expr $(,)?)?
@@ -214,14 +214,14 @@ macro_rules! elementwise {
         )+
 
         impl<'t, T: $crate::float::Float> $crate::var::Var<'t, T> {
-            $($crate::elementwise::method! { [$($doc)+] $name [$($x)+] [$($($p)+)?] })+
+            $($crate::elementwise::method! { [$($doc)+] $name [$($x)+] [$($([$p $($type)?])+)?] })+
         }
 
         pub(crate) fn rows() -> Vec<$crate::registry::Row> {
             vec![$($crate::elementwise::ElementwiseRow::of::<$name>(
                 concat!($($doc, "\n"),+),
                 &[$($range),+],
-                $crate::elementwise::parameters(&[$($($sample),+)?]),
+                $crate::elementwise::parameters(&[$($(f64::from($sample)),+)?]),
             )),+]
         }
     };
@@ -230,14 +230,25 @@ pub(crate) use elementwise;
 
 /// The method of one op: the first operand is `self`.
 macro_rules! method {
-    ([$($doc:literal)+] $name:ident [$x:ident $($rest:ident)*] [$($p:ident)*]) => {
+    ([$($doc:literal)+] $name:ident [$x:ident $($rest:ident)*] [$([$p:ident $($type:ty)?])*]) => {
         $(#[doc = $doc])+
-        pub fn $name(self $(, $rest: Self)* $(, $p: f64)*) -> Self {
-            self.elementwise::<$name>(&[self $(, $rest)*], $crate::elementwise::parameters(&[$($p),*]))
+        pub fn $name(self $(, $rest: Self)* $(, $p: $crate::elementwise::parameter_type!($($type)?))*) -> Self {
+            self.elementwise::<$name>(&[self $(, $rest)*], $crate::elementwise::parameters(&[$(f64::from($p)),*]))
         }
     };
 }
 pub(crate) use method;
+
+/// The type of a parameter: `f64` unless its entry says otherwise.
+macro_rules! parameter_type {
+    () => {
+        f64
+    };
+    ($type:ty) => {
+        $type
+    };
+}
+pub(crate) use parameter_type;
 
 /// Surrogate when an entry names what it stands for.
 pub(crate) const fn gradient(stands_for: &[&'static str]) -> Gradient {

@@ -1,5 +1,6 @@
 //! A lane is what a formula is written over: a plain float, a float with fused multiply-add, or a dual number.
 
+use std::f64::consts::FRAC_2_SQRT_PI;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use crate::kernels::math32;
@@ -22,6 +23,10 @@ pub trait Lane:
     type Scalar: Copy;
     /// From here on Stirling's series with seven terms is exact to this precision.
     const STIRLING_FROM: usize;
+    /// 2^h + 1, where h is half of the mantissa's bits: splits a number in two halves whose products are exact.
+    const SPLITTER: f64;
+    /// Terms of the series of erf near 0 and of erfc away from it that this precision needs.
+    const ERF_TERMS: (usize, usize);
 
     /// The lane that holds a constant.
     fn of(constant: f64) -> Self;
@@ -41,6 +46,12 @@ pub trait Lane:
     fn tanh(self) -> Self;
     fn sin(self) -> Self;
     fn cos(self) -> Self;
+    /// The nearest whole number; halves go to the even one.
+    fn round(self) -> Self;
+    /// The error function.
+    fn erf(self) -> Self;
+    /// 1 - erf(x), exact where erf is close to 1.
+    fn erfc(self) -> Self;
 
     /// `yes` where the condition holds, else `no`.
     #[inline(always)]
@@ -124,11 +135,13 @@ binary_operators!(Fused<f32>, 0: Add add +, Sub sub -, Mul mul *, Div div /);
 binary_operators!(Fused<f64>, 0: Add add +, Sub sub -, Mul mul *, Div div /);
 
 macro_rules! lane {
-    ($type:ty, $scalar:ty, stirling: $stirling:literal, |$self:ident| $get:expr, $new:expr, mul_add: $mul_add:expr,
+    ($type:ty, $scalar:ty, stirling: $stirling:literal, splitter: $splitter:literal, erf: $erf:expr, |$self:ident| $get:expr, $new:expr, mul_add: $mul_add:expr,
      exp: $exp:expr, exp_m1: $exp_m1:expr, ln: $ln:expr, ln_1p: $ln_1p:expr, tanh: $tanh:expr, sin: $sin:expr, cos: $cos:expr) => {
         impl Lane for $type {
             type Scalar = $scalar;
             const STIRLING_FROM: usize = $stirling;
+            const SPLITTER: f64 = $splitter;
+            const ERF_TERMS: (usize, usize) = $erf;
             #[inline(always)]
             fn of(constant: f64) -> Self {
                 $new(constant as $scalar)
@@ -181,19 +194,31 @@ macro_rules! lane {
             fn cos(self) -> Self {
                 $new($cos(self.get()))
             }
+            #[inline(always)]
+            fn round(self) -> Self {
+                $new(<$scalar>::round_ties_even(self.get()))
+            }
+            #[inline(always)]
+            fn erf(self) -> Self {
+                special::erf(self)
+            }
+            #[inline(always)]
+            fn erfc(self) -> Self {
+                special::erfc(self)
+            }
         }
     };
 }
 
-lane!(f32, f32, stirling: 3, |self| self, |x| x, mul_add: |a: f32, b, c| a * b + c,
+lane!(f32, f32, stirling: 3, splitter: 4097.0, erf: (11, 13), |self| self, |x| x, mul_add: |a: f32, b, c| a * b + c,
     exp: math32::exp::<false>, exp_m1: math32::exp_m1::<false>, ln: math32::ln::<false>,
     ln_1p: math32::ln_1p::<false>, tanh: math32::tanh::<false>, sin: math32::sin, cos: math32::cos);
-lane!(Fused<f32>, f32, stirling: 3, |self| self.0, Fused, mul_add: f32::mul_add,
+lane!(Fused<f32>, f32, stirling: 3, splitter: 4097.0, erf: (11, 13), |self| self.0, Fused, mul_add: f32::mul_add,
     exp: math32::exp::<true>, exp_m1: math32::exp_m1::<true>, ln: math32::ln::<true>,
     ln_1p: math32::ln_1p::<true>, tanh: math32::tanh::<true>, sin: math32::sin, cos: math32::cos);
-lane!(f64, f64, stirling: 8, |self| self, |x| x, mul_add: |a: f64, b, c| a * b + c,
+lane!(f64, f64, stirling: 8, splitter: 134_217_729.0, erf: (19, 26), |self| self, |x| x, mul_add: |a: f64, b, c| a * b + c,
     exp: f64::exp, exp_m1: f64::exp_m1, ln: f64::ln, ln_1p: f64::ln_1p, tanh: f64::tanh, sin: f64::sin, cos: f64::cos);
-lane!(Fused<f64>, f64, stirling: 8, |self| self.0, Fused, mul_add: f64::mul_add,
+lane!(Fused<f64>, f64, stirling: 8, splitter: 134_217_729.0, erf: (19, 26), |self| self.0, Fused, mul_add: f64::mul_add,
     exp: f64::exp, exp_m1: f64::exp_m1, ln: f64::ln, ln_1p: f64::ln_1p, tanh: f64::tanh, sin: f64::sin, cos: f64::cos);
 
 /// A value with its derivative along one direction (forward mode), to check slopes exactly.
@@ -263,6 +288,8 @@ impl Neg for Dual {
 impl Lane for Dual {
     type Scalar = f64;
     const STIRLING_FROM: usize = <f64 as Lane>::STIRLING_FROM;
+    const SPLITTER: f64 = <f64 as Lane>::SPLITTER;
+    const ERF_TERMS: (usize, usize) = <f64 as Lane>::ERF_TERMS;
     fn of(constant: f64) -> Self {
         Self { value: constant, slope: 0.0 }
     }
@@ -304,5 +331,14 @@ impl Lane for Dual {
     }
     fn cos(self) -> Self {
         self.chain(self.value.cos(), -self.value.sin())
+    }
+    fn round(self) -> Self {
+        self.chain(self.value.round_ties_even(), 0.0)
+    }
+    fn erf(self) -> Self {
+        self.chain(special::erf(self.value), FRAC_2_SQRT_PI * (-self.value.square()).exp())
+    }
+    fn erfc(self) -> Self {
+        self.chain(special::erfc(self.value), -FRAC_2_SQRT_PI * (-self.value.square()).exp())
     }
 }

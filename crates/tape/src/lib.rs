@@ -56,9 +56,12 @@ pub use var::{Keep, Var};
 
 registry::registry! {
     tables: arithmetic, activation, relaxation;
-    ops: matmul::MatMul, linear::Linear, softmax::Softmax, softmax::LogSoftmax, softmax::LogSumExp,
-        layer_norm::LayerNorm, batch_norm::BatchNorm, reduce::SumAxis, reduce::MaxAxis,
+    ops: matmul::MatMul, linear::Linear, softmax::Softmax, softmax::LogSoftmax, log_sum_exp::LogSumExp,
+        layer_norm::LayerNorm, batch_norm::BatchNorm, reduce::SumAxis, extremum::MaxAxis, extremum::MinAxis,
+        extremum::ArgMax, extremum::ArgMin, norm::L2NormAxis,
         layout::Permute, layout::Narrow, layout::Concat, layout::BroadcastTo, gather::Gather,
+        scan::CumSum, scan::CumLogSumExp, scan::CumProd, sort::Sort, sort::ArgSort,
+        gumbel::OneHotThrough, quantile::Quantile,
         attention::Attention, recurrent::Lstm, recurrent::Gru,
         counts::NegativeBinomial, counts::Poisson,
 }

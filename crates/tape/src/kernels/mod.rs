@@ -218,6 +218,13 @@ pub(crate) fn sum_of<L: crate::lane::Lane>(n: usize, term: impl Fn(usize) -> L) 
     partial[0]
 }
 
+/// The larger of two; NaN if either is.
+#[inline(always)]
+#[allow(clippy::eq_op)]
+pub(crate) fn larger<L: crate::lane::Lane>(best: L, value: L) -> L {
+    L::select(value > best || value != value, value, best)
+}
+
 /// The largest `value(i)` for `i` below `n` (NaN if any is NaN); negative infinity when `n` is 0.
 #[inline(always)]
 pub(crate) fn max_of<L: crate::lane::Lane>(n: usize, value: impl Fn(usize) -> L) -> L {
@@ -226,12 +233,72 @@ pub(crate) fn max_of<L: crate::lane::Lane>(n: usize, value: impl Fn(usize) -> L)
     let mut start = 0;
     while start < whole {
         for (lane, best) in best.iter_mut().enumerate() {
-            *best = value(start + lane).max(*best);
+            *best = larger(*best, value(start + lane));
         }
         start += PARTIALS;
     }
     for i in whole..n {
-        best[0] = value(i).max(best[0]);
+        best[0] = larger(best[0], value(i));
     }
-    best.into_iter().fold(L::of(f64::NEG_INFINITY), |a, b| b.max(a))
+    best.into_iter().fold(L::of(f64::NEG_INFINITY), larger)
+}
+
+/// Columns that are reduced side by side.
+pub(crate) const COLUMNS: usize = 32;
+
+/// Folds up to [`COLUMNS`] neighbouring columns of `n` rows: `step(state, element, column)`.
+///
+/// `x` starts at the first column's first element, and rows are `stride` elements apart.
+#[inline(always)]
+pub(crate) fn fold_columns<L: crate::lane::Lane>(
+    x: &[L::Scalar],
+    (n, stride, columns): (usize, usize, usize),
+    start: L,
+    step: impl Fn(L, L, usize) -> L,
+) -> [L; COLUMNS] {
+    let mut state = [start; COLUMNS];
+    for row in 0..n {
+        let row = &x[row * stride..row * stride + columns];
+        for (column, (state, x)) in state.iter_mut().zip(row).enumerate() {
+            *state = step(*state, L::new(*x), column);
+        }
+    }
+    state
+}
+
+/// Fills `out` of shape `[outer, inner]` from an operand of shape `[outer, n, inner]`: `work(start, out)` gets runs of
+/// neighbouring columns and the position in the operand of the first one's first element.
+pub(crate) fn for_each_column_run<T: Send>(
+    out: &mut [T],
+    (_, n, inner): (usize, usize, usize),
+    work: impl Fn(usize, &mut [T]) + Sync + Send,
+) {
+    if inner == 0 {
+        return;
+    }
+    let run = rows_per_chunk(n).max(COLUMNS);
+    if run < inner {
+        for (outer, out) in out.chunks_mut(inner).enumerate() {
+            for_each_chunk(out, run, |i, out| work(outer * n * inner + i * run, out));
+        }
+    } else {
+        let rows = rows_per_chunk(n * inner);
+        for_each_chunk(out, rows * inner, |i, out| {
+            for (row, out) in out.chunks_mut(inner).enumerate() {
+                work((i * rows + row) * n * inner, out);
+            }
+        });
+    }
+}
+
+/// Splits an array of shape `[outer, n, inner]` in runs of whole `[n, inner]` blocks: `work(first block, run)`.
+pub(crate) fn for_each_block_run<T: Send>(
+    out: &mut [T],
+    (_, n, inner): (usize, usize, usize),
+    work: impl Fn(usize, &mut [T]) + Sync + Send,
+) {
+    if n * inner > 0 {
+        let blocks = rows_per_chunk(n * inner);
+        for_each_chunk(out, blocks * n * inner, |i, out| work(i * blocks, out));
+    }
 }

@@ -49,6 +49,35 @@ elementwise! {
         value: L::of(0.5) * x * (L::of(1.0) + gelu_argument(x).tanh()),
         slope: [gelu_slope(x)],
     }
+
+    /// The Gaussian error linear unit in its exact form, x times the normal distribution function (Hendrycks & Gimpel
+    /// 2016). PyTorch: `F.gelu(x)`.
+    fn gelu_erf(x in -4.0..4.0) -> y {
+        value: x * normal_cdf(x),
+        slope: [normal_cdf(x) + x * L::of(INV_SQRT_TWO_PI) * (L::of(-0.5) * x * x).exp()],
+    }
+
+    /// The soft form of the step x > `threshold`: sigmoid((x - threshold) / temperature).
+    fn soft_step(x in -3.0..3.0; threshold = 0.3, temperature = 0.5) -> y {
+        value: ((x - threshold) / temperature).sigmoid(),
+        slope: [y * (L::of(1.0) - y) / temperature],
+    }
+
+    /// Soft thresholding, sign(x) max(|x| - t, 0): the proximal operator of t |x| (Donoho & Johnstone 1994); slope 0
+    /// where |x| <= t. PyTorch: `F.softshrink`.
+    fn soft_shrink(x in 0.6..3.0; t = 0.5) -> y {
+        value: L::select(x.abs() <= t, L::of(0.0), L::select(x < L::of(0.0), x + t, x - t)),
+        slope: [L::select(x.abs() <= t, L::of(0.0), L::of(1.0))],
+    }
+}
+
+/// 1 / sqrt(2 pi).
+const INV_SQRT_TWO_PI: f64 = 0.398_942_280_401_432_7;
+
+/// The standard normal distribution function, in relative precision for negative x.
+#[inline(always)]
+fn normal_cdf<L: Lane>(x: L) -> L {
+    L::of(0.5) * (L::of(-std::f64::consts::FRAC_1_SQRT_2) * x).erfc()
 }
 
 #[inline(always)]

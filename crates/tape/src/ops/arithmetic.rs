@@ -46,6 +46,13 @@ elementwise! {
     /// x^p for a constant p and x > 0. PyTorch: `x ** p`.
     fn powf(x in 0.1..4.0; p = 1.7) -> y { value: (p * x.ln()).exp(), slope: [p * y / x] }
 
+    /// x^n for a whole number n, also negative, with |n| < 256 (NaN beyond); x may be negative, 0^0 is 1 and
+    /// its slope 0. PyTorch: `x ** n`.
+    fn powi(x in -2.0..2.0; n: i32 = 5) -> y {
+        value: integer_power(x, n),
+        slope: [L::select(n == L::of(0.0), L::of(0.0), n * integer_power(x, n - L::of(1.0)))],
+    }
+
     /// The exponential e^x.
     fn exp(x in -5.0..5.0) -> y { value: x.exp(), slope: [y] }
 
@@ -64,10 +71,10 @@ elementwise! {
         slope: [(a - y).exp(), (b - y).exp()],
     }
 
-    /// The sine.
+    /// The sine of x in radians; in f32 NaN beyond 2^27, where whole turns are lost.
     fn sin(x in -6.0..6.0) -> y { value: x.sin(), slope: [x.cos()] }
 
-    /// The cosine.
+    /// The cosine of x in radians; in f32 NaN beyond 2^27, where whole turns are lost.
     fn cos(x in -6.0..6.0) -> y { value: x.cos(), slope: [-x.sin()] }
 
     /// The absolute value; slope 1 at 0, as in JAX.
@@ -104,11 +111,42 @@ elementwise! {
         ],
     }
 
+    /// The error function (DLMF 7.2.1). PyTorch: `torch.erf`.
+    fn erf(x in -4.0..4.0) -> y { value: x.erf(), slope: [gaussian(x)] }
+
+    /// 1 - erf(x), exact for large x (DLMF 7.2.2). PyTorch: `torch.erfc`.
+    fn erfc(x in -4.0..4.0) -> y { value: x.erfc(), slope: [-gaussian(x)] }
+
     /// ln Gamma(x) for x > 0 (Abramowitz & Stegun 6.1.40); its slope is the digamma function.
     fn lgamma(x in 0.2..30.0) -> y { value: x.lgamma(), slope: [x.digamma()] }
 
     /// The digamma function, the slope of ln Gamma, for x > 0 (Abramowitz & Stegun 6.3.18).
     fn digamma(x in 0.2..30.0) -> y { value: x.digamma(), slope: [x.trigamma()] }
+}
+
+/// Bits of the largest exponent of [`integer_power`].
+const POWER_BITS: u32 = 8;
+
+/// x^n by repeated squaring; n is the same for all elements, so that its bits are found once.
+#[inline(always)]
+fn integer_power<L: Lane>(x: L, n: L) -> L {
+    let half = L::of(0.5);
+    let (mut left, mut base, mut product) = (n.abs(), x, L::of(1.0));
+    for _ in 0..POWER_BITS {
+        // a quarter below the half never ties, so that this is the whole part of left / 2
+        let rest = (left * half - L::of(0.25)).round();
+        product = L::select(left - (rest + rest) == L::of(1.0), product * base, product);
+        base = base * base;
+        left = rest;
+    }
+    let value = L::select(n < L::of(0.0), product.recip(), product);
+    L::select(left == L::of(0.0), value, L::of(f64::NAN))
+}
+
+/// The derivative of erf: 2 / sqrt(pi) e^(-x^2).
+#[inline(always)]
+fn gaussian<L: Lane>(x: L) -> L {
+    L::of(std::f64::consts::FRAC_2_SQRT_PI) * (-(x * x)).exp()
 }
 
 /// 1, or half of it at a tie, or 0.

@@ -1,4 +1,4 @@
-//! Reductions along one axis.
+//! Sums along one axis and what is made of them: means, variances, norms.
 
 use crate::float::Float;
 use crate::kernels::reduce::sum_middle;
@@ -8,11 +8,6 @@ use crate::var::Var;
 
 /// The sum along one axis, which is removed.
 pub struct SumAxis {
-    axis: usize,
-}
-
-/// The largest element along one axis, which is removed.
-pub struct MaxAxis {
     axis: usize,
 }
 
@@ -75,56 +70,6 @@ impl Samples for SumAxis {
     }
 }
 
-/// For each output element the offset of the first largest element.
-fn positions<T: Float>(x: &Array<'_, T>, axis: usize) -> impl Iterator<Item = usize> {
-    let (outer, n, inner) = x.shape.split_at_axis(axis);
-    let data = x.data;
-    (0..outer * inner).map(move |i| {
-        let start = i / inner * n * inner + i % inner;
-        let mut best = start;
-        for at in (1..n).map(|k| start + k * inner) {
-            // NaN stays once it is found
-            if data[at] > data[best] || data[at].to_f64().is_nan() && !data[best].to_f64().is_nan() {
-                best = at;
-            }
-        }
-        best
-    })
-}
-
-impl<T: Float> Op<T> for MaxAxis {
-    fn name(&self) -> &'static str {
-        Self::NAME
-    }
-
-    fn shapes(&self, inputs: &[Shape]) -> Shapes {
-        assert!(inputs[0][self.axis] > 0, "max_axis: axis {} of shape {} is empty", self.axis, inputs[0]);
-        Shapes::from_elem(inputs[0].without(self.axis), 1)
-    }
-
-    fn forward(&self, x: &[Array<'_, T>], y: &mut [&mut [T]], _: &mut Saved<T>) {
-        for (y, at) in y[0].iter_mut().zip(positions(&x[0], self.axis)) {
-            *y = x[0].data[at];
-        }
-    }
-
-    fn backward(&self, at: &At<'_, T>, grads: &mut Grads<'_, T>) {
-        let Some(grad) = grads.sum(0) else { return };
-        for (g, position) in at.grad(0).iter().zip(positions(&at.x[0], self.axis)) {
-            grad[position] += *g;
-        }
-    }
-}
-
-impl Samples for MaxAxis {
-    const NAME: &'static str = "max_axis";
-    const DOC: &'static str = "Largest element along one axis, which is removed; the first one has the gradient at a tie. PyTorch: `x.max(axis)`.";
-    fn samples() -> Vec<Sample<Self>> {
-        let sample = |axis, shape: &[usize]| Sample::new(Self { axis }, -1.0..1.0, &[shape]);
-        vec![sample(0, &[4, 5]), sample(1, &[4, 5]), sample(1, &[2, 3, 4]), sample(0, &[1])]
-    }
-}
-
 impl<'t, T: Float> Var<'t, T> {
     /// The sum along one axis (negative: from the back), which is removed. PyTorch: `x.sum(axis)`.
     ///
@@ -151,36 +96,35 @@ impl<'t, T: Float> Var<'t, T> {
     /// # Panics
     /// When there is no such axis.
     pub fn variance_axis(self, axis: isize) -> Self {
-        let at = self.shape().axis(axis, "variance_axis") as isize;
-        (self - self.mean_axis(at).unsqueeze(at)).square().mean_axis(at)
+        self.variance_axis_with(axis, 0)
     }
 
-    /// The largest element along one axis (negative: from the back), which is removed.
+    /// The variance along one axis (negative: from the back), which is removed: squared deviations from the mean over
+    /// n - `correction`; 1 makes it unbiased. NaN or infinite when that is not positive. PyTorch:
+    /// `x.var(axis, correction)`.
     ///
     /// # Panics
-    /// When there is no such axis or it is empty.
-    pub fn max_axis(self, axis: isize) -> Self {
-        let axis = self.shape().axis(axis, MaxAxis::NAME);
-        self.tape.record(MaxAxis { axis }, &[self])[0]
+    /// When there is no such axis.
+    pub fn variance_axis_with(self, axis: isize, correction: u32) -> Self {
+        let shape = self.shape();
+        let at = shape.axis(axis, "variance_axis");
+        let centred = self - self.mean_axis(at as isize).unsqueeze(at as isize);
+        centred.square().sum_axis(at as isize) / (shape[at] as f64 - f64::from(correction)).max(0.0)
     }
 
-    /// The smallest element along one axis (negative: from the back), which is removed.
-    ///
-    /// # Panics
-    /// When there is no such axis or it is empty.
-    pub fn min_axis(self, axis: isize) -> Self {
-        -(-self).max_axis(axis)
+    /// The variance of all elements: squared deviations from the mean over n - `correction`; 1 makes it unbiased.
+    /// PyTorch: `x.var(correction=correction)`.
+    pub fn variance_with(self, correction: u32) -> Self {
+        let centred = self - self.mean();
+        centred.square().sum() / (self.shape().len() as f64 - f64::from(correction)).max(0.0)
     }
 
-    /// The position of the largest element of each row (last axis), the first one at a tie. It has no gradient.
+    /// The sum of absolute values along one axis (negative: from the back), which is removed. PyTorch:
+    /// `torch.linalg.vector_norm(x, 1, axis)`.
     ///
     /// # Panics
-    /// When the rows are empty.
-    pub fn argmax(self) -> Vec<usize> {
-        let value = self.value();
-        let width = value.shape().last_size();
-        assert!(width > 0, "argmax: shape {} has empty rows", value.shape());
-        let array = Array { shape: Shape::new(&[value.data().len() / width, width]), data: value.data() };
-        positions(&array, 1).map(|at| at % width).collect()
+    /// When there is no such axis.
+    pub fn l1_norm_axis(self, axis: isize) -> Self {
+        self.abs().sum_axis(axis)
     }
 }

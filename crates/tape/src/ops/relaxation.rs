@@ -12,6 +12,9 @@ elementwise! {
         slope: [logistic_slope(x, threshold, temperature)],
         surrogate: "sigmoid((x - threshold) / temperature)" => ((x - threshold) / temperature).sigmoid(),
     }
+
+    /// The nearest whole number (halves go to the even one), with slope 1. PyTorch: `x + (x.round() - x).detach()`.
+    fn round_through(x in -3.0..3.0) -> y { value: x.round(), slope: [L::of(1.0)], surrogate: "x" => x }
 }
 
 /// The derivative of sigmoid((x - threshold) / temperature).

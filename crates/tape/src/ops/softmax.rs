@@ -10,8 +10,6 @@ use crate::var::Var;
 pub struct Softmax;
 /// ln softmax over the last axis.
 pub struct LogSoftmax;
-/// ln of the sum of exponentials over the last axis, which is removed.
-pub struct LogSumExp;
 
 simd_kernel! {
     /// Softmax of rows of `width` elements.
@@ -31,7 +29,7 @@ simd_kernel! {
 
 simd_kernel! {
     /// ln sum exp of each row; minus infinity when every element is.
-    fn log_sum_exp_rows [T, L](x: &[T], out: &mut [T], width: usize) {
+    pub(super) fn log_sum_exp_rows [T, L](x: &[T], out: &mut [T], width: usize) {
         for (x, out) in x.chunks_exact(width).zip(out.iter_mut()) {
             let max = max_of(width, |i| L::new(x[i]));
             let unbounded = max.abs() == L::of(f64::INFINITY);
@@ -70,21 +68,6 @@ simd_kernel! {
             let total = sum_of(width, |i| L::new(g[i]));
             for i in 0..width {
                 grad[i] = (L::new(grad[i]) + L::new(g[i]) - L::new(y[i]).exp() * total).get();
-            }
-        }
-    }
-}
-
-simd_kernel! {
-    /// grad += e^(x - y) g, y and g one number a row.
-    fn log_sum_exp_back [T, L](x: &[T], y: &[T], g: &[T], grad: &mut [T], width: usize) {
-        for (row, (x, grad)) in x.chunks_exact(width).zip(grad.chunks_exact_mut(width)).enumerate() {
-            // a row of minus infinities has no slope
-            let empty = L::new(y[row]) == L::of(f64::NEG_INFINITY);
-            let (y, g) = (L::new(y[row]), L::select(empty, L::of(0.0), L::new(g[row])));
-            let y = L::select(empty, L::of(0.0), y);
-            for i in 0..width {
-                grad[i] = (L::new(x[i]) - y).exp().mul_add(g, L::new(grad[i])).get();
             }
         }
     }
@@ -148,34 +131,6 @@ impl<T: Float> Op<T> for LogSoftmax {
     }
 }
 
-impl<T: Float> Op<T> for LogSumExp {
-    fn name(&self) -> &'static str {
-        Self::NAME
-    }
-    fn shapes(&self, inputs: &[Shape]) -> Shapes {
-        width_of(&inputs[0], Self::NAME);
-        Shapes::from_elem(inputs[0].without(inputs[0].rank() - 1), 1)
-    }
-    fn forward(&self, x: &[Array<'_, T>], y: &mut [&mut [T]], _: &mut Saved<T>) {
-        let width = x[0].shape.last_size();
-        let rows = rows_per_chunk(width);
-        for_each_chunk(y[0], rows, |i, y| {
-            log_sum_exp_rows(&x[0].data[i * rows * width..(i * rows + y.len()) * width], y, width);
-        });
-    }
-    fn backward(&self, at: &At<'_, T>, grads: &mut Grads<'_, T>) {
-        let width = at.x[0].shape.last_size();
-        let rows = rows_per_chunk(width);
-        let Some(grad) = grads.sum(0) else { return };
-        for_each_chunk(grad, rows * width, |i, grad| {
-            let (start, count) = (i * rows, grad.len() / width);
-            let x = &at.x[0].data[start * width..(start + count) * width];
-            let range = start..start + count;
-            log_sum_exp_back(x, &at.y[0].data[range.clone()], &at.grad(0)[range], grad, width);
-        });
-    }
-}
-
 impl Samples for Softmax {
     const NAME: &'static str = "softmax";
     const DOC: &'static str = "Softmax over the last axis. PyTorch: `x.softmax(-1)`.";
@@ -202,18 +157,6 @@ impl Samples for LogSoftmax {
     }
 }
 
-impl Samples for LogSumExp {
-    const NAME: &'static str = "log_sum_exp";
-    const DOC: &'static str = "ln of the sum of exponentials over the last axis. PyTorch: `x.logsumexp(-1)`.";
-    fn samples() -> Vec<Sample<Self>> {
-        vec![
-            Sample::new(Self, -3.0..3.0, &[&[4, 5]]),
-            Sample::new(Self, -3.0..3.0, &[&[2, 3, 17]]),
-            Sample::new(Self, -3.0..3.0, &[&[1]]),
-        ]
-    }
-}
-
 impl<'t, T: Float> Var<'t, T> {
     /// Softmax over the last axis. PyTorch: `x.softmax(-1)`.
     pub fn softmax(self) -> Self {
@@ -223,10 +166,5 @@ impl<'t, T: Float> Var<'t, T> {
     /// ln softmax over the last axis. PyTorch: `x.log_softmax(-1)`.
     pub fn log_softmax(self) -> Self {
         self.tape.record(LogSoftmax, &[self])[0]
-    }
-
-    /// ln of the sum of exponentials over the last axis, which is removed. PyTorch: `x.logsumexp(-1)`.
-    pub fn log_sum_exp(self) -> Self {
-        self.tape.record(LogSumExp, &[self])[0]
     }
 }
