@@ -35,7 +35,10 @@ pub mod trainer;
 pub use checkpoint::{Checkpoint, ModelCard};
 pub use error::{Error, Result};
 pub use init::Init;
-pub use layers::{Activation, BatchNorm, Dropout, Embedding, LayerNorm, Linear, Norm};
+pub use layers::{
+    Activation, AttentionSize, BatchNorm, Dropout, Embedding, Gru, LayerNorm, Linear, Lstm, MultiHeadAttention, Norm,
+    RecurrentSize, TransformerEncoderLayer, rotary, sinusoidal_positions,
+};
 pub use operator::{Operator, OperatorEntry};
 pub use schedule::{Decay, Schedule};
 pub use store::{Bound, ParamId, ParamStore, Rng, Scope, Step};

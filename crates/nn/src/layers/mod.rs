@@ -1,14 +1,20 @@
 //! Layers: plain structs of parameter ids.
 
+mod attention;
 mod dropout;
 mod embedding;
 mod linear;
 mod norm;
+mod position;
+mod recurrent;
 
+pub use attention::{AttentionSize, MultiHeadAttention, TransformerEncoderLayer};
 pub use dropout::Dropout;
 pub use embedding::Embedding;
 pub use linear::Linear;
 pub use norm::{BatchNorm, LayerNorm, Norm};
+pub use position::{rotary, sinusoidal_positions};
+pub use recurrent::{Gru, Lstm, RecurrentSize};
 
 use gradome_tape::{Float, Var};
 use serde::{Deserialize, Serialize};
@@ -53,6 +59,10 @@ pub(crate) fn checks() -> Vec<OperatorEntry> {
         layer("batch-norm-layer", norm::check_batch_norm),
         layer("dropout-layer", dropout::check),
         layer("embedding-layer", embedding::check),
+        layer("multi-head-attention-layer", attention::check_attention),
+        layer("transformer-encoder-layer", attention::check_transformer),
+        layer("lstm-layer", recurrent::check_lstm),
+        layer("gru-layer", recurrent::check_gru),
     ]
 }
 
