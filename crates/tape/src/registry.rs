@@ -74,3 +74,52 @@ macro_rules! registry {
     };
 }
 pub(crate) use registry;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::float::Float;
+    use crate::op::{Array, At, Grads, Sample, Saved, Shapes};
+    use crate::shape::Shape;
+    use crate::var::Var;
+
+    /// The identity with `SLOPE` for its gradient, said to be that of x.
+    struct Through<const SLOPE: u32>;
+
+    impl<const SLOPE: u32> sealed::Sealed for Through<SLOPE> {}
+    impl<const SLOPE: u32> Listed for Through<SLOPE> {}
+
+    impl<T: Float, const SLOPE: u32> Op<T> for Through<SLOPE> {
+        fn name(&self) -> &'static str {
+            Self::NAME
+        }
+        fn shapes(&self, inputs: &[Shape]) -> Shapes {
+            Shapes::from_slice(inputs)
+        }
+        fn forward(&self, x: &[Array<'_, T>], y: &mut [&mut [T]], _: &mut Saved<T>) {
+            y[0].copy_from_slice(x[0].data);
+        }
+        fn backward(&self, at: &At<'_, T>, grads: &mut Grads<'_, T>) {
+            grads.add(0, |i| at.grad(0)[i] * T::of(f64::from(SLOPE)));
+        }
+    }
+
+    impl<const SLOPE: u32> Samples for Through<SLOPE> {
+        const NAME: &'static str = "through";
+        const DOC: &'static str = "An example.";
+        const GRADIENT: Gradient = Gradient::Surrogate("x");
+        fn samples() -> Vec<Sample<Self>> {
+            vec![Sample::new(Self, -1.0..1.0, &[&[3]])]
+        }
+        fn reference<'t>(&self, x: &[Var<'t, f64>]) -> Option<Vec<Var<'t, f64>>> {
+            Some(x.to_vec())
+        }
+    }
+
+    #[test]
+    fn a_surrogate_with_another_gradient_than_its_reference_fails_its_check() {
+        assert!(Row::coarse::<Through<1>>().check().passed());
+        let failure = Row::coarse::<Through<2>>().check().failure.expect("its gradient is twice that of x");
+        assert!(failure.contains("of operand 0 should be"), "{failure}");
+    }
+}

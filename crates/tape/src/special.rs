@@ -167,7 +167,7 @@ pub fn erf<L: Lane>(x: L) -> L {
 
 /// The complementary error function 1 - erf(x), in relative precision for large x.
 ///
-/// Within 4.5 ulp in f32 and about 10 ulp in f64.
+/// Within 5 ulp in f32 and about 10 ulp in f64.
 #[inline(always)]
 pub fn erfc<L: Lane>(x: L) -> L {
     let far = erfc_of_positive(x.abs());

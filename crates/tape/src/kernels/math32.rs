@@ -43,7 +43,7 @@ fn reduced_exp_m1<const FMA: bool>(x: f32) -> (i32, f32) {
     (integer, fma::<FMA>(p, r * r, r))
 }
 
-/// e^x, within 1 ulp; infinite above 88.8, 0 below -104.
+/// e^x, within 1.1 ulp; infinite above 88.8, 0 below -104.
 #[inline(always)]
 pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     // comparisons let NaN through
@@ -185,7 +185,7 @@ mod tests {
         const ALL: std::ops::Range<f32> = f32::NEG_INFINITY..f32::INFINITY;
         type Row = (&'static str, fn(f32) -> f32, fn(f32) -> f32, fn(f64) -> f64, std::ops::Range<f32>, f64);
         let rows: [Row; 10] = [
-            ("exp", super::exp::<true>, super::exp::<false>, f64::exp, ALL, 1.0),
+            ("exp", super::exp::<true>, super::exp::<false>, f64::exp, ALL, 1.1),
             ("exp_m1", super::exp_m1::<true>, super::exp_m1::<false>, f64::exp_m1, ALL, 2.0),
             ("ln", super::ln::<true>, super::ln::<false>, f64::ln, 0.0..f32::INFINITY, 1.0),
             ("ln_1p", super::ln_1p::<true>, super::ln_1p::<false>, f64::ln_1p, -1.0..f32::INFINITY, 2.0),
@@ -214,7 +214,7 @@ mod tests {
                 crate::special::erfc,
                 crate::special::erfc,
                 ALL,
-                4.5,
+                5.0,
             ),
         ];
         let mut failures = Vec::new();
