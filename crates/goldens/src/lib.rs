@@ -95,6 +95,7 @@ impl Golden {
                     Dtype::F32 => widen(data, |b| f64::from(f32::from_le_bytes(b))),
                     Dtype::I64 => widen(data, |b| i64::from_le_bytes(b) as f64),
                     Dtype::I32 => widen(data, |b| f64::from(i32::from_le_bytes(b))),
+                    Dtype::I8 => widen(data, |b| f64::from(i8::from_le_bytes(b))),
                     Dtype::U8 | Dtype::BOOL => data.iter().map(|&b| f64::from(b)).collect(),
                     other => fail(&format!("{name} is of type {other:?}")),
                 };

@@ -48,6 +48,7 @@ pub use lane::{Dual, Fused, Lane};
 pub use op::{Array, At, Draw, Grads, Op, Sample, Samples, Saved, Shapes};
 pub use ops::attention::AttentionOptions;
 pub use ops::recurrent::RecurrentOptions;
+pub use ops::viterbi::ViterbiPath;
 pub use registry::{Gradient, Row};
 pub use shape::{MAX_RANK, Shape};
 pub use tape::Tape;
@@ -64,4 +65,5 @@ registry::registry! {
         gumbel::OneHotThrough, quantile::Quantile,
         attention::Attention, recurrent::Lstm, recurrent::Gru,
         counts::NegativeBinomial, counts::Poisson,
+        hmm::HmmLogLikelihood, hmm::HmmPosteriors, crf::PathLogWeight,
 }

@@ -4,6 +4,7 @@ pub(crate) mod attention;
 pub(crate) mod buffer;
 pub(crate) mod gates;
 pub(crate) mod gemm;
+pub(crate) mod markov;
 pub(crate) mod math32;
 pub(crate) mod reduce;
 pub(crate) mod sweep;
@@ -185,6 +186,26 @@ fn parts<T: Send, const N: usize>(
     } else {
         parts(first, left, sizes, work);
         parts(second, right, sizes, work);
+    }
+}
+
+/// Splits an array in consecutive pieces of the given sizes.
+pub(crate) fn split_pieces<T>(mut data: &mut [T], sizes: impl Iterator<Item = usize>) -> Vec<&mut [T]> {
+    sizes
+        .map(|size| {
+            let (piece, rest) = std::mem::take(&mut data).split_at_mut(size);
+            data = rest;
+            piece
+        })
+        .collect()
+}
+
+/// Runs `work(index, piece)` on every piece of a partition.
+pub(crate) fn for_each_piece<P: Send>(pieces: Vec<P>, work: impl Fn(usize, P) + Sync + Send) {
+    if pieces.len() > 1 && rayon::current_num_threads() > 1 {
+        pieces.into_par_iter().enumerate().for_each(|(i, piece)| work(i, piece));
+    } else {
+        pieces.into_iter().enumerate().for_each(|(i, piece)| work(i, piece));
     }
 }
 
