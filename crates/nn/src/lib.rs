@@ -27,6 +27,7 @@ mod layers;
 pub mod metrics;
 mod operator;
 pub mod optim;
+mod random;
 mod schedule;
 mod store;
 mod threads;
@@ -34,7 +35,7 @@ pub mod trainer;
 
 pub use checkpoint::{Checkpoint, ModelCard};
 pub use error::{Error, Result};
-pub use init::Init;
+pub use init::{Fan, Init, Law};
 pub use layers::{
     Activation, AttentionSize, BatchNorm, Dropout, Embedding, Gru, LayerNorm, Linear, Lstm, MultiHeadAttention, Norm,
     RecurrentSize, TransformerEncoderLayer, rotary, sinusoidal_positions,

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use gradome_tape::{Float, Shape, Tape, Tensor, Var};
+use gradome_tape::{Float, Gradients, Shape, Tape, Tensor, Var};
 use rand::{RngExt, SeedableRng};
 use rand_distr::StandardNormal;
 
@@ -127,6 +127,41 @@ impl<T: Float> ParamStore<T> {
     pub fn apply(&mut self, updates: Updates<T>) {
         for (id, value) in updates.0 {
             self.set(id, value);
+        }
+    }
+
+    /// All trained values in one vector, in the order of [`ParamStore::trained`].
+    pub fn flatten(&self) -> Vec<f64> {
+        self.trained().flat_map(|id| self.get(id).data().iter().map(|v| v.to_f64())).collect()
+    }
+
+    /// Replaces all trained values by those of one vector, in the order of [`ParamStore::flatten`].
+    ///
+    /// # Panics
+    /// When there are not [`ParamStore::parameter_count`] values.
+    pub fn unflatten(&mut self, values: &[f64]) {
+        assert_eq!(values.len(), self.parameter_count(), "the vector does not fit the store's trained parameters");
+        let mut values = values.iter();
+        for entry in self.entries.iter_mut().filter(|entry| entry.trained) {
+            entry.value.data_mut().iter_mut().zip(&mut values).for_each(|(to, from)| *to = T::of(*from));
+        }
+    }
+
+    /// Writes the gradients of all trained values into one vector, in the order of [`ParamStore::flatten`]; 0 where
+    /// there is none.
+    ///
+    /// # Panics
+    /// When there are not [`ParamStore::parameter_count`] values.
+    pub fn flatten_gradients(&self, gradients: &Gradients<T>, out: &mut [f64]) {
+        assert_eq!(out.len(), self.parameter_count(), "the vector does not fit the store's trained parameters");
+        let mut rest = out;
+        for id in self.trained() {
+            let (own, after) = rest.split_at_mut(self.get(id).shape().len());
+            match gradients.get(id.key()) {
+                Some(gradient) => own.iter_mut().zip(gradient.data()).for_each(|(to, from)| *to = from.to_f64()),
+                None => own.fill(0.0),
+            }
+            rest = after;
         }
     }
 

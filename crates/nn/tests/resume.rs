@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use gradome_nn::optim::{AverageConfig, OptimizerConfig};
 use gradome_nn::trainer::{
     CHECKPOINT_FILE, End, EpochMetrics, History, Loss, METRICS_FILE, MODEL_FILE, Outcome, Progress, Scores, StopFlag,
     Task,
@@ -175,6 +176,25 @@ fn resumed_runs_are_the_same_runs<T: Float>() {
 fn a_run_stopped_at_any_step_and_resumed_ends_with_the_same_bits() {
     resumed_runs_are_the_same_runs::<f32>();
     resumed_runs_are_the_same_runs::<f64>();
+}
+
+#[test]
+fn the_state_of_every_rule_and_of_averages_is_resumed() {
+    let (beta1, beta2, epsilon) = (0.9, 0.95, 1e-8);
+    for optimizer in [
+        OptimizerConfig::Radam { beta1, beta2, epsilon },
+        OptimizerConfig::Lion { beta1, beta2 },
+        OptimizerConfig::Sgd { momentum: 0.9, nesterov: true },
+    ] {
+        let average = Some(AverageConfig { decay: 0.8, ..AverageConfig::default() });
+        let config = TrainerConfig { optimizer, average, ..config() };
+        let folder = tempfile::tempdir().unwrap();
+        let (expected, outcome, _) = train::<f32>(&folder.path().join("whole"), &config, &[]);
+        let (store, resumed, times) = train::<f32>(&folder.path().join("stopped"), &config, &[2, 9, 15]);
+        assert_eq!(times, 3);
+        assert_eq!(bits(&store), bits(&expected), "{optimizer:?}");
+        assert_eq!(timeless(&resumed.history), timeless(&outcome.history));
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use gradome_nn::optim::OptimizerConfig;
+use gradome_nn::optim::{AverageConfig, AverageStart, OptimizerConfig};
 use gradome_nn::trainer::{End, Loss, Outcome, Progress, Scores, Task};
 use gradome_nn::{Decay, Error, ModelCard, ParamId, ParamStore, Result, Schedule, Step, Trainer, TrainerConfig};
 use gradome_tape::{Tensor, Var};
@@ -101,6 +101,32 @@ fn without_held_out_scores_the_last_weights_are_kept() {
 }
 
 #[test]
+fn averages_are_validated_and_kept() {
+    let average = AverageConfig { decay: 0.5, start: AverageStart::FirstWeights };
+    let change = |config: &mut TrainerConfig| {
+        (config.optimizer, config.average, config.learning_rate) = (PLAIN, Some(average), 0.25);
+    };
+    let scores = [5.0; 10];
+    for scores in [None, Some(&scores[..])] {
+        let mut store = ParamStore::new(0);
+        let task = Scripted { loss: |w, _| w, ..Scripted::new(&mut store, scores) };
+        let mut config = TrainerConfig { max_epochs: 10, ..TrainerConfig::default() };
+        change(&mut config);
+        Trainer::new(config, card()).unwrap().quiet(true).train(&task, &mut store).unwrap();
+        // one step an epoch on a slope of 1, and what the average makes of it
+        let (mut w, mut a, mut expected) = (1.0, 1.0, Vec::new());
+        for _ in 0..10 {
+            w -= 0.25;
+            a = 0.5 * a + 0.5 * w;
+            expected.push(a);
+        }
+        assert_eq!(*task.weights.borrow(), expected);
+        // no score is better than the first
+        assert_eq!(store.get(task.w).item(), if scores.is_some() { expected[0] } else { expected[9] });
+    }
+}
+
+#[test]
 fn every_epoch_sees_each_example_once_in_an_order_of_its_own() {
     let batches = |shuffle: bool, seed: u64| {
         let mut store = ParamStore::new(0);
@@ -181,7 +207,7 @@ fn failure(loss: for<'t> fn(Var<'t, f64>, &Progress) -> Var<'t, f64>) -> (Error,
     (error, store.get(task.w).item())
 }
 
-const PLAIN: OptimizerConfig = OptimizerConfig::Sgd { momentum: 0.0 };
+const PLAIN: OptimizerConfig = OptimizerConfig::Sgd { momentum: 0.0, nesterov: false };
 
 #[test]
 fn a_loss_that_is_not_finite_stops_with_the_op_named_and_the_last_weights_kept() {
@@ -230,7 +256,7 @@ fn wrong_settings_are_named() {
         ("gradient_clip", |c| c.gradient_clip = f64::INFINITY),
         ("min_delta", |c| c.min_delta = -1.0),
         ("schedule.warmup_epochs", |c| c.schedule.warmup_epochs = -1.0),
-        ("optimizer.momentum", |c| c.optimizer = OptimizerConfig::Sgd { momentum: 1.0 }),
+        ("optimizer.momentum", |c| c.optimizer = OptimizerConfig::Sgd { momentum: 1.0, nesterov: false }),
     ];
     for (field, change) in wrong {
         let mut config = TrainerConfig::default();

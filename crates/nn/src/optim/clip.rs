@@ -4,11 +4,20 @@ use gradome_tape::{Float, Gradients};
 use rayon::prelude::*;
 
 use super::update::CHUNK;
+use crate::store::ParamId;
 
 /// The Euclidean norm of all parameters' gradients together, summed in f64 in an order that depends on shapes alone.
 pub fn global_norm<T: Float>(gradients: &Gradients<T>) -> f64 {
-    let square = |key| gradients.get(key).map_or(0.0, |g| square_sum(g.data()));
-    gradients.keys().into_iter().map(square).sum::<f64>().sqrt()
+    norm_of_keys(gradients, gradients.keys().into_iter())
+}
+
+/// The Euclidean norm of the gradients of some parameters together; those without a gradient count 0.
+pub fn norm_of<T: Float>(gradients: &Gradients<T>, parameters: &[ParamId]) -> f64 {
+    norm_of_keys(gradients, parameters.iter().map(|id| id.key()))
+}
+
+fn norm_of_keys<T: Float>(gradients: &Gradients<T>, keys: impl Iterator<Item = usize>) -> f64 {
+    keys.map(|key| gradients.get(key).map_or(0.0, |g| square_sum(g.data()))).sum::<f64>().sqrt()
 }
 
 /// The factor, at most 1, that brings gradients of norm `norm` to norm `max_norm` (Pascanu et al. 2013, algorithm 1).

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::optim::OptimizerConfig;
+use crate::optim::{AverageConfig, OptimizerConfig};
 use crate::schedule::Schedule;
 
 /// How a model is trained.
@@ -27,6 +27,10 @@ pub struct TrainerConfig {
     pub optimizer: OptimizerConfig,
     /// Decoupled weight decay: each step takes this share, times the learning rate, of each weight. Default 0.
     pub weight_decay: f64,
+    /// Averages of the weights over steps take the weights' place in held-out scores and in the trained model. Running
+    /// means of batch norms stay those of the weights themselves. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub average: Option<AverageConfig>,
     /// The norm of all gradients together is held to this; 0 does not clip. Default 0.
     pub gradient_clip: f64,
     /// Training stops after this many epochs without a better held-out score; 0 never stops early. Default 30.
@@ -54,6 +58,7 @@ impl Default for TrainerConfig {
             schedule: Schedule::default(),
             optimizer: OptimizerConfig::default(),
             weight_decay: 0.0,
+            average: None,
             gradient_clip: 0.0,
             patience: 30,
             settle_epochs: 0,
@@ -88,6 +93,7 @@ impl TrainerConfig {
             }
         }
         self.schedule.validate()?;
+        self.average.map_or(Ok(()), |average| average.validate())?;
         self.optimizer.validate()
     }
 

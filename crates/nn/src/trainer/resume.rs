@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{History, TrainerConfig};
 use crate::checkpoint::{self, ModelCard, RUN_KEY, RUN_PREFIX};
 use crate::error::{Error, Result};
-use crate::optim::Optimizer;
+use crate::optim::{Average, Optimizer};
 use crate::schedule::PlateauState;
 use crate::store::ParamStore;
 
@@ -46,6 +46,9 @@ struct Record {
     rows: usize,
     /// Steps of each trained parameter.
     optimizer_steps: Vec<u64>,
+    /// Steps of the averages of weights; 0 where there are none.
+    #[serde(default)]
+    average_steps: u64,
     state: State,
 }
 
@@ -57,6 +60,7 @@ pub(super) struct Snapshot<'a, T: Float> {
     pub store: &'a ParamStore<T>,
     pub best: Option<&'a [Tensor<T>]>,
     pub optimizer: &'a Optimizer<T>,
+    pub average: Option<&'a Average<T>>,
     pub state: &'a State,
 }
 
@@ -67,6 +71,7 @@ impl<T: Float> Snapshot<'_, T> {
             precision: T::NAME.into(),
             rows: self.rows,
             optimizer_steps: self.optimizer.slots().iter().map(|slot| slot.steps).collect(),
+            average_steps: self.average.map_or(0, |average| average.steps),
             state: self.state.clone(),
         };
         let mut texts = checkpoint::texts(self.card, self.store);
@@ -82,8 +87,21 @@ impl<T: Float> Snapshot<'_, T> {
                 arrays.push((moment_name(moment, paths[slot.id.key()]), value));
             }
         }
+        for (id, value) in self.average.iter().flat_map(|average| &average.values) {
+            arrays.push((moment_name(AVERAGE, paths[id.key()]), value));
+        }
         checkpoint::file::write_tensors(path, &texts, &arrays)
     }
+}
+
+/// What the averages of weights are called in checkpoints, beside the moments of optimisers.
+const AVERAGE: &str = "average";
+
+/// What a checkpoint brings to where it left them.
+pub(super) struct Arrays<'a, T: Float> {
+    pub store: &'a mut ParamStore<T>,
+    pub optimizer: &'a mut Optimizer<T>,
+    pub average: Option<&'a mut Average<T>>,
 }
 
 fn best_name(path: &str) -> String {
@@ -94,15 +112,15 @@ fn moment_name(moment: &str, path: &str) -> String {
     format!("{RUN_PREFIX}{moment}/{path}")
 }
 
-/// Brings store and optimiser to where a checkpoint left them; returns the state and the best weights.
+/// Brings a run's arrays to where a checkpoint left them; returns the state and the best weights.
 pub(super) fn read<T: Float>(
     path: &Path,
     config: &TrainerConfig,
     card: &ModelCard,
     rows: usize,
-    store: &mut ParamStore<T>,
-    optimizer: &mut Optimizer<T>,
+    arrays: Arrays<'_, T>,
 ) -> Result<(State, Option<Vec<Tensor<T>>>)> {
+    let Arrays { store, optimizer, average } = arrays;
     if !path.exists() {
         return Err(Error::file(path, "there is no run to resume here; start without resuming"));
     }
@@ -150,6 +168,12 @@ pub(super) fn read<T: Float>(
         slot.steps = steps;
         for (moment, value) in moments.iter().zip(&mut slot.moments) {
             *value = read(moment_name(moment, &paths[slot.id.key()]), value)?;
+        }
+    }
+    if let Some(average) = average {
+        average.steps = record.average_steps;
+        for (id, value) in &mut average.values {
+            *value = read(moment_name(AVERAGE, &paths[id.key()]), value)?;
         }
     }
     checkpoint::read_store(&file, store)?;

@@ -5,15 +5,14 @@ use std::io::Write;
 use std::time::Instant;
 
 use gradome_tape::{Float, Gradients, Tape, Tensor};
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
 
 use super::display::Display;
-use super::resume::{self, Snapshot, State};
+use super::resume::{self, Arrays, Snapshot, State};
 use super::{CHECKPOINT_FILE, End, EpochMetrics, METRICS_FILE, MODEL_FILE, Outcome, Progress, Task, Trainer};
 use crate::checkpoint::{self, file::write_atomically};
 use crate::error::{Error, Result};
-use crate::optim::{Optimizer, clip_factor, global_norm};
+use crate::optim::{Average, Optimizer, clip_factor, global_norm};
+use crate::random::{Purpose, epoch_order, stream};
 use crate::store::{ParamStore, Rng, Step};
 
 pub(super) struct Run<'a, T: Float, K> {
@@ -21,6 +20,7 @@ pub(super) struct Run<'a, T: Float, K> {
     task: &'a K,
     store: &'a mut ParamStore<T>,
     optimizer: Optimizer<T>,
+    average: Option<Average<T>>,
     tape: Tape<T>,
     state: State,
     /// All arrays of the store at the lowest monitored score.
@@ -31,33 +31,20 @@ pub(super) struct Run<'a, T: Float, K> {
     display: Display,
 }
 
-/// What random numbers are for; each purpose has a stream of its own.
-enum Purpose {
-    Order,
-    Noise,
-}
-
-/// A generator that depends on the place in the run alone, so that resuming needs no generator's state.
-fn stream(seed: u64, epoch: usize, step: usize, purpose: Purpose) -> Rng {
-    let mut key = [0; 32];
-    for (bytes, word) in key.as_chunks_mut::<8>().0.iter_mut().zip([seed, epoch as u64, step as u64, purpose as u64]) {
-        *bytes = word.to_le_bytes();
-    }
-    Rng::from_seed(key)
-}
-
 impl<'a, T: Float, K: Task<T>> Run<'a, T, K> {
     pub fn new(trainer: &'a Trainer, task: &'a K, store: &'a mut ParamStore<T>) -> Result<Self> {
         let config = &trainer.config;
         let mut optimizer = Optimizer::new(config.optimizer, config.weight_decay, store);
+        let mut average = config.average.map(|average| Average::new(average, store));
         let (mut state, mut best) = (State::default(), None);
         if let Some(path) = trainer.file(CHECKPOINT_FILE).filter(|_| trainer.resume) {
-            (state, best) = resume::read(&path, config, &trainer.card, task.rows(), store, &mut optimizer)?;
+            let arrays = Arrays { store, optimizer: &mut optimizer, average: average.as_mut() };
+            (state, best) = resume::read(&path, config, &trainer.card, task.rows(), arrays)?;
         }
         let batches = config.batches(task.rows());
         let display = Display::new(trainer.quiet, config.max_epochs, config.max_epochs * batches, state.step);
         let (tape, order) = (Tape::new(), Vec::new());
-        Ok(Self { trainer, task, store, optimizer, tape, state, best, order, batches, display })
+        Ok(Self { trainer, task, store, optimizer, average, tape, state, best, order, batches, display })
     }
 
     pub fn go(mut self) -> Result<Outcome> {
@@ -90,9 +77,12 @@ impl<'a, T: Float, K: Task<T>> Run<'a, T, K> {
                     return Ok(interrupted);
                 }
             }
-            let scores = self.task.validate(self.store)?;
+            self.swap_average();
+            let scores = self.task.validate(self.store);
             self.state.seconds = before + start.elapsed().as_secs_f64();
-            self.end_epoch(scores.unwrap_or_default())?;
+            let ended = scores.and_then(|scores| self.end_epoch(scores.unwrap_or_default()));
+            self.swap_average();
+            ended?;
             if let Some(interrupted) = self.interrupted()? {
                 return Ok(interrupted);
             }
@@ -111,11 +101,7 @@ impl<'a, T: Float, K: Task<T>> Run<'a, T, K> {
 
     fn shuffle(&mut self) {
         let config = &self.trainer.config;
-        self.order.clear();
-        self.order.extend(0..self.task.rows());
-        if config.shuffle {
-            self.order.shuffle(&mut stream(config.seed, self.state.epoch, 0, Purpose::Order));
-        }
+        self.order = epoch_order(self.task.rows(), config.shuffle, config.seed, self.state.epoch);
     }
 
     fn step(&mut self) -> Result<()> {
@@ -152,6 +138,9 @@ impl<'a, T: Float, K: Task<T>> Run<'a, T, K> {
         let scale = if config.gradient_clip > 0.0 { clip_factor(norm, config.gradient_clip) } else { 1.0 };
         self.optimizer.step(self.store, &gradients, self.state.learning_rate, scale);
         self.store.apply(updates);
+        if let Some(average) = &mut self.average {
+            average.update(self.store);
+        }
         for (name, value) in numbers {
             let (sum, examples) = self.state.sums.entry(name).or_default();
             *sum += value * count;
@@ -161,6 +150,13 @@ impl<'a, T: Float, K: Task<T>> Run<'a, T, K> {
         self.state.step += 1;
         self.display.step();
         Ok(())
+    }
+
+    /// Exchanges the weights and their averages, where there are any.
+    fn swap_average(&mut self) {
+        if let Some(average) = &mut self.average {
+            average.swap(self.store);
+        }
     }
 
     fn noise(&self) -> Rng {
@@ -276,6 +272,7 @@ impl<'a, T: Float, K: Task<T>> Run<'a, T, K> {
             store: self.store,
             best: self.best.as_deref(),
             optimizer: &self.optimizer,
+            average: self.average.as_ref(),
             state: &self.state,
         };
         snapshot.write(&path)?;
@@ -284,6 +281,7 @@ impl<'a, T: Float, K: Task<T>> Run<'a, T, K> {
 
     /// Restores the best weights and leaves the model instead of the run's state.
     fn finish(&mut self) -> Result<()> {
+        self.swap_average();
         if let Some(best) = self.best.take() {
             let ids: Vec<_> = self.store.entries().map(|(id, _)| id).collect();
             for (id, value) in ids.into_iter().zip(best) {
