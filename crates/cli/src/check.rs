@@ -11,7 +11,7 @@ use crate::error::{Failure, Result, wrong};
 
 /// Check every gradient against finite differences.
 ///
-/// Runs every op, layer and operator in double precision at several shapes and compares its gradients with central
+/// Runs every op, layer, loss and operator in double precision at several shapes and compares its gradients with central
 /// differences, its single-precision kernels with double precision, and its formulas with dual numbers. Prints the
 /// worst relative error of each; the exit code is 1 when one fails.
 #[derive(Args)]
@@ -37,7 +37,7 @@ impl Check {
         if chosen.is_empty() {
             let filter = self.filter.as_deref().unwrap_or_default();
             return Err(wrong(format!(
-                "no op, layer or operator has '{filter}' in its name; `gradome check` lists all"
+                "no op, layer, loss or operator has '{filter}' in its name; `gradome check` lists all"
             )));
         }
         let start = Instant::now();

@@ -6,7 +6,7 @@ use gradome_tape::check::Outcome;
 pub struct Check {
     /// Its name.
     pub name: &'static str,
-    /// `op`, `layer` or `operator`.
+    /// `op`, `layer`, `loss` or `operator`.
     pub kind: &'static str,
     run: Box<dyn Fn() -> Outcome + Send + Sync>,
 }
@@ -18,7 +18,7 @@ impl Check {
     }
 }
 
-/// Every op of the tape, every layer and every operator of the crates that are switched on.
+/// Every op of the tape, every layer, every loss and every operator of the crates that are switched on.
 ///
 /// ```
 /// let softplus = gradome::checks().into_iter().find(|check| check.name == "softplus");

@@ -34,7 +34,9 @@ pub fn check_step(
     outcome.add(case, &report);
 }
 
-/// The layers of this crate, each with its check.
+/// The layers and losses of this crate, each with its check.
 pub fn layers() -> Vec<OperatorEntry> {
-    crate::layers::checks()
+    let mut all = crate::layers::checks();
+    all.extend(crate::losses::checks());
+    all
 }

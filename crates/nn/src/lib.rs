@@ -24,6 +24,7 @@ pub mod distributions;
 mod error;
 mod init;
 mod layers;
+pub mod losses;
 pub mod metrics;
 mod operator;
 pub mod optim;

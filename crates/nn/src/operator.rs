@@ -47,7 +47,7 @@ pub trait Operator: Sized {
 pub struct OperatorEntry {
     /// Its name.
     pub name: &'static str,
-    /// `layer` or `operator`.
+    /// `layer`, `loss` or `operator`.
     pub kind: &'static str,
     /// Checks its gradients in f64 against finite differences.
     pub check: fn() -> Outcome,

@@ -14,9 +14,9 @@ fn check_prints_one_json_object_a_line_with_its_fields_in_order() {
 }
 
 #[test]
-fn check_lists_ops_layers_and_operators() {
+fn check_lists_ops_layers_losses_and_operators() {
     let done = gradome(&["check", "--json"]).well();
-    for kind in ["op", "layer", "operator"] {
+    for kind in ["op", "layer", "loss", "operator"] {
         let of_kind = format!(r#""kind":"{kind}""#);
         assert!(done.out.lines().any(|line| line.contains(&of_kind)), "no {kind} in\n{}", done.out);
     }
