@@ -20,6 +20,7 @@
 
 pub mod check;
 pub mod checkpoint;
+pub mod data;
 pub mod distributions;
 mod error;
 mod init;
