@@ -31,6 +31,34 @@ pub fn balanced_accuracy<L: Ord>(truth: &[L], called: &[L]) -> f64 {
     right.iter().zip(&all).map(|(right, all)| right / all).sum::<f64>() / classes as f64
 }
 
+/// The harmonic mean of precision and recall: 2 TP / (2 TP + FP + FN), from 0 to 1.
+///
+/// scikit-learn: `f1_score`. NaN where nothing is positive and nothing was called so (where scikit-learn warns and says
+/// 0).
+///
+/// # Panics
+/// When the lengths differ.
+pub fn f1(positive: &[bool], called: &[bool]) -> f64 {
+    same_length("F1", positive.len(), called.len());
+    let right = positive.iter().zip(called).filter(|(positive, called)| **positive && **called).count();
+    let claims = positive.iter().chain(called).filter(|&&claim| claim).count();
+    2.0 * right as f64 / claims as f64
+}
+
+/// The mean of the F1 of each class against all others, over the classes of both sides.
+///
+/// scikit-learn: `f1_score(average="macro")`. NaN without samples.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn macro_f1<L: Ord>(truth: &[L], called: &[L]) -> f64 {
+    same_length("macro F1", truth.len(), called.len());
+    let (codes, classes) = encode(&truth.iter().chain(called).collect::<Vec<_>>());
+    let (truth, called) = codes.split_at(truth.len());
+    let is = |codes: &[usize], class| codes.iter().map(|&code| code == class).collect::<Vec<_>>();
+    (0..classes).map(|class| f1(&is(truth, class), &is(called, class))).sum::<f64>() / classes as f64
+}
+
 /// The class of most of each sample's neighbours; of classes with equally many, the smallest.
 ///
 /// scikit-learn: `KNeighborsClassifier` with uniform weights. `neighbours` is `[samples, k]`, row
@@ -128,6 +156,20 @@ mod tests {
 
     fn close(found: f64, expected: f64) {
         assert!((found - expected).abs() < 1e-12, "{found} is not {expected}");
+    }
+
+    /// ```python
+    /// from sklearn.metrics import f1_score
+    /// a = [0,0,0,1,1,1,2,2,2,2]; b = [0,0,1,1,1,2,2,2,2,0]
+    /// print(f1_score(a, b, average="macro"), f1_score([0,0,1,1], [0,0,0,3], average="macro"))
+    /// ```
+    #[test]
+    fn f1_agrees_with_scikit_learn() {
+        close(macro_f1(&[0, 0, 0, 1, 1, 1, 2, 2, 2, 2], &[0, 0, 1, 1, 1, 2, 2, 2, 2, 0]), 0.6944444444444443);
+        // class 1 was never called, class 3 never true
+        close(macro_f1(&[0, 0, 1, 1], &[0, 0, 0, 3]), 0.26666666666666666);
+        close(f1(&[true, true, false, false, true], &[true, false, true, false, true]), 2.0 / 3.0);
+        assert!(f1(&[false], &[false]).is_nan() && macro_f1::<u8>(&[], &[]).is_nan());
     }
 
     /// ```python

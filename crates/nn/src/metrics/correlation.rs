@@ -26,6 +26,28 @@ pub fn pearson(x: &[f64], y: &[f64]) -> f64 {
     r.clamp(-1.0, 1.0)
 }
 
+/// Lin's concordance correlation, from -1 to 1: how near pairs are to the line y = x.
+///
+/// 2 cov / (var + var + (difference of means)^2) with biased moments (Lin, Biometrics 45, 1989, eq. 2). 1 only where all
+/// pairs are equal, 0 where one side is constant; NaN without pairs, when both sides are constant and equal, and when a
+/// value is NaN or infinite.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn concordance(x: &[f64], y: &[f64]) -> f64 {
+    same_length("concordance correlation", x.len(), y.len());
+    let n = x.len() as f64;
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / n;
+    let (x_mean, y_mean) = (mean(x), mean(y));
+    let (mut covariance, mut spread) = (0.0, n * (x_mean - y_mean).powi(2));
+    for (x, y) in x.iter().zip(y) {
+        let (x, y) = (x - x_mean, y - y_mean);
+        covariance += x * y;
+        spread += x * x + y * y;
+    }
+    2.0 * covariance / spread
+}
+
 /// Spearman's correlation: Pearson's of the ranks, equal values sharing their mean rank.
 ///
 /// SciPy: `spearmanr`. NaN with fewer than two pairs, when one side is constant, and when a value
@@ -96,6 +118,8 @@ mod tests {
         close(pearson(&x, &y), 0.8533492000145712);
         close(spearman(&x, &y), 0.8349985554113512);
         close(r2(&x, &y), 0.6764091858037579);
+        // 2 * np.mean((x - x.mean()) * (y - y.mean())) / (x.var() + y.var() + (x.mean() - y.mean())**2)
+        close(concordance(&x, &y), 0.8107448107448106);
     }
 
     #[test]
@@ -112,6 +136,17 @@ mod tests {
         close(spearman(&x, &[1.0, 10.0, 100.0, 1e6]), 1.0);
         close(r2(&x, &x), 1.0);
         close(r2(&x, &[2.5; 4]), 0.0);
+    }
+
+    #[test]
+    fn concordance_wants_equal_values_not_a_line() {
+        let x = [1.0, 2.0, 3.0, 4.0];
+        close(concordance(&x, &x), 1.0);
+        close(concordance(&x, &[5.0; 4]), 0.0);
+        // covariance 2.5, variances 1.25 and 5, means 2.5 apart
+        close(concordance(&x, &[2.0, 4.0, 6.0, 8.0]), 5.0 / 12.5);
+        assert!(concordance(&[], &[]).is_nan() && concordance(&[2.0; 2], &[2.0; 2]).is_nan());
+        assert!(concordance(&[1.0, f64::NAN], &[1.0, 2.0]).is_nan());
     }
 
     #[test]
