@@ -3,6 +3,8 @@
 //! An op without a gradient must not pass one on; a surrogate is held to the gradient of what it stands for. The
 //! checks are part of the library, so that a program can run them where it is installed.
 
+use std::ops::Range;
+
 use gradome_gradcheck::{Check, Input, Report};
 
 use crate::elementwise::{ElementwiseRow, MAX_OPERANDS};
@@ -78,9 +80,28 @@ fn spread(index: usize) -> f64 {
 
 fn draw(shape: &Shape, draw: &Draw, salt: usize) -> Tensor<f64> {
     let at = |i: usize| spread(1 + salt * 1009 + i);
+    let within = |range: &Range<f64>, i| range.start + (range.end - range.start) * at(i);
+    // the matrix, row and column of an element in the last two axes
+    let n = shape.last_size();
+    let place = |i: usize| (i / (n * n) * n * n, i / n % n, i % n);
     Tensor::from_fn(*shape, |i| match draw {
-        Draw::Real(range) => range.start + (range.end - range.start) * at(i),
+        Draw::Real(range) => within(range, i),
         Draw::Counts(max) => (f64::from(*max + 1) * at(i)).floor(),
+        Draw::Symmetric(range) => {
+            let (start, row, col) = place(i);
+            within(range, start + row.max(col) * n + row.min(col))
+        }
+        Draw::Invertible => {
+            let (_, row, col) = place(i);
+            within(&(-1.0..1.0), i) + if col == (row + 1) % n { n as f64 } else { 0.0 }
+        }
+        Draw::PositiveDefinite => {
+            // B B' / n + I / 2
+            let (start, row, col) = place(i);
+            let b = |row: usize, k| within(&(-1.5..1.5), start + row * n + k);
+            let product: f64 = (0..n).map(|k| b(row, k) * b(col, k)).sum();
+            product / n as f64 + if row == col { 0.5 } else { 0.0 }
+        }
     })
 }
 
@@ -132,7 +153,7 @@ pub(crate) fn check_samples<O: Op<f32> + Op<f64> + Samples + Listed>() -> Outcom
     for (case, sample) in O::samples().into_iter().enumerate() {
         let values: Vec<Tensor<f64>> =
             sample.inputs.iter().enumerate().map(|(i, (shape, how))| draw(shape, how, i)).collect();
-        let smooth = |i: &usize| matches!(sample.inputs[*i].1, Draw::Real(_));
+        let smooth = |i: &usize| !matches!(sample.inputs[*i].1, Draw::Counts(_));
         let differentiable: Vec<usize> = (0..values.len()).filter(smooth).collect();
         let inputs: Vec<(String, Tensor<f64>)> =
             differentiable.iter().map(|&i| (format!("operand {i}"), values[i].clone())).collect();

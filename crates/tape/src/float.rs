@@ -7,7 +7,7 @@ use std::ops::{AddAssign, DivAssign, MulAssign, SubAssign};
 use crate::lane::{Fused, Lane};
 
 mod sealed {
-    pub trait Sealed {}
+    pub trait Sealed: crate::kernels::dense::Decompose {}
     impl Sealed for f32 {}
     impl Sealed for f64 {}
 }

@@ -43,6 +43,7 @@ mod var;
 
 pub use backward::Gradients;
 pub use float::Float;
+pub use kernels::dense::Triangle;
 pub use kernels::{SimdLevel, simd_level};
 pub use lane::{Dual, Fused, Lane};
 pub use op::{Array, At, Draw, Grads, Op, Sample, Samples, Saved, Shapes};
@@ -64,6 +65,8 @@ registry::registry! {
         scan::CumSum, scan::CumLogSumExp, scan::CumProd, sort::Sort, sort::ArgSort,
         gumbel::OneHotThrough, quantile::Quantile,
         attention::Attention, recurrent::Lstm, recurrent::Gru,
+        cholesky::Cholesky, cholesky::SpdSolve, cholesky::SpdLogDet, triangular_solve::TriangularSolve,
+        inverse::Inverse, inverse::LogDet, eigh::Eigh,
         counts::NegativeBinomial, counts::Poisson,
         hmm::HmmLogLikelihood, hmm::HmmPosteriors, crf::PathLogWeight,
 }

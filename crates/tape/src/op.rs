@@ -186,6 +186,12 @@ pub enum Draw {
     Real(Range<f64>),
     /// Counts from 0 to the given one; an operand that has no gradient.
     Counts(u32),
+    /// Symmetric matrices in the last two axes, with elements from a range.
+    Symmetric(Range<f64>),
+    /// Symmetric positive definite matrices in the last two axes, with eigenvalues of at least 1/2.
+    PositiveDefinite,
+    /// Invertible matrices in the last two axes that are not symmetric; one element a row dominates, off the diagonal.
+    Invertible,
 }
 
 /// One way to try an op in the checks: its configuration, and for each operand a shape and how to draw its values.
@@ -200,6 +206,11 @@ impl<O> Sample<O> {
     /// A sample whose operands are all drawn from one range.
     pub fn new(op: O, range: Range<f64>, shapes: &[&[usize]]) -> Self {
         Self { op, inputs: shapes.iter().map(|s| (Shape::new(s), Draw::Real(range.clone()))).collect() }
+    }
+
+    /// A sample whose operands are drawn each in its own way.
+    pub fn drawn(op: O, inputs: &[(&[usize], Draw)]) -> Self {
+        Self { op, inputs: inputs.iter().map(|(shape, draw)| (Shape::new(shape), draw.clone())).collect() }
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod attention;
 pub(crate) mod buffer;
+pub(crate) mod dense;
 pub(crate) mod gates;
 pub(crate) mod gemm;
 pub(crate) mod markov;
