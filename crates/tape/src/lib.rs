@@ -27,6 +27,7 @@
 
 mod backward;
 pub mod check;
+mod csr;
 mod elementwise;
 mod float;
 mod fuse;
@@ -42,6 +43,7 @@ mod tensor;
 mod var;
 
 pub use backward::Gradients;
+pub use csr::{Csr, CsrError};
 pub use float::Float;
 pub use kernels::dense::Triangle;
 pub use kernels::{SimdLevel, simd_level};
@@ -67,6 +69,7 @@ registry::registry! {
         attention::Attention, recurrent::Lstm, recurrent::Gru,
         cholesky::Cholesky, cholesky::SpdSolve, cholesky::SpdLogDet, triangular_solve::TriangularSolve,
         inverse::Inverse, inverse::LogDet, eigh::Eigh,
+        sparse::SparseMatMul, sparse::MatMulSparse,
         counts::NegativeBinomial, counts::Poisson,
         hmm::HmmLogLikelihood, hmm::HmmPosteriors, crf::PathLogWeight,
 }

@@ -26,5 +26,6 @@ pub(crate) mod relaxation;
 pub(crate) mod scan;
 pub(crate) mod softmax;
 pub(crate) mod sort;
+pub(crate) mod sparse;
 pub(crate) mod triangular_solve;
 pub(crate) mod viterbi;
