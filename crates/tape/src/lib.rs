@@ -59,7 +59,7 @@ pub use tensor::Tensor;
 pub use var::{Keep, Var};
 
 registry::registry! {
-    tables: arithmetic, activation, relaxation;
+    tables: arithmetic, activation, relaxation, covariance;
     ops: matmul::MatMul, linear::Linear, softmax::Softmax, softmax::LogSoftmax, log_sum_exp::LogSumExp,
         layer_norm::LayerNorm, batch_norm::BatchNorm, reduce::SumAxis, extremum::MaxAxis, extremum::MinAxis,
         extremum::ArgMax, extremum::ArgMin, norm::L2NormAxis,
@@ -69,7 +69,8 @@ registry::registry! {
         attention::Attention, recurrent::Lstm, recurrent::Gru,
         cholesky::Cholesky, cholesky::SpdSolve, cholesky::SpdLogDet, triangular_solve::TriangularSolve,
         inverse::Inverse, inverse::LogDet, eigh::Eigh,
-        sparse::SparseMatMul, sparse::MatMulSparse,
+        sparse::SparseMatMul, sparse::MatMulSparse, distance::SquaredDistances, distance::CosineSimilarity,
+        pwm_scan::PwmScan, gp::GpLogLikelihood, gp::GpLogLikelihoodShared,
         counts::NegativeBinomial, counts::Poisson,
         hmm::HmmLogLikelihood, hmm::HmmPosteriors, crf::PathLogWeight,
 }
