@@ -11,6 +11,7 @@ use crate::kernels::buffer::{Buffer, Pool};
 use crate::kernels::reduce::add_summed_to;
 use crate::kernels::sweep::{self, OperandGrad, RootGrad, add_assign};
 use crate::op::{Array, At, Grads, Slot};
+use crate::rows::Fusible;
 use crate::shape::Shape;
 use crate::tape::{Kind, Nodes};
 use crate::tensor::Tensor;
@@ -66,28 +67,74 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the shapes differ.
     pub fn backward_with(self, cotangent: &Tensor<T>) -> Gradients<T> {
         assert_eq!(self.shape(), cotangent.shape(), "backward: the cotangent's shape differs from the value's");
+        let pool = &self.tape.pool;
         let mut nodes = self.tape.nodes.borrow_mut();
-        nodes.materialise(self.id, &self.tape.pool);
-        let mut seed = self.tape.pool.take(cotangent.shape().len());
+        let mut grads: Vec<Option<Buffer<T>>> = Vec::new();
+        grads.resize_with(nodes.list.len(), || None);
+        let mut swept = SmallVec::new();
+        if let [seed] = cotangent.data() {
+            swept = nodes.sums_ahead(self.id, *seed, &mut grads, pool);
+        }
+        nodes.materialise(self.id, pool);
+        let mut seed = pool.take(cotangent.shape().len());
         seed.copy_from_slice(cotangent.data());
-        nodes.walk_back(self.id, seed, &self.tape.pool)
+        grads[self.id as usize] = Some(seed);
+        nodes.walk_back(self.id, grads, &swept, pool)
+    }
+}
+
+/// Elementwise ops whose slopes do not depend on values.
+const AFFINE: [&str; 5] = ["plus", "minus", "negate", "plus_constant", "times_constant"];
+
+impl<T: Float> Nodes<T> {
+    /// Pending sums from which only affine ops of numbers lead to `root`: their gradients are known before their
+    /// values, so one sweep takes both. Returns the sums that are done.
+    fn sums_ahead(
+        &mut self,
+        root: u32,
+        seed: T,
+        grads: &mut [Option<Buffer<T>>],
+        pool: &Pool<T>,
+    ) -> SmallVec<[u32; 4]> {
+        let mut done = SmallVec::new();
+        let mut open: SmallVec<[(u32, T); 8]> = SmallVec::from_slice(&[(root, seed)]);
+        while let Some((id, seed)) = open.pop() {
+            let node = &self.list[id as usize];
+            if node.value.is_some() || !node.needs_grad || (id != root && node.uses > 1) {
+                continue;
+            }
+            match &node.kind {
+                Kind::Fusible { op: Fusible::Elementwise(op), parameters, .. } if AFFINE.contains(&op.name) => {
+                    for (operand, &input) in node.inputs.iter().enumerate() {
+                        let mut slope = [T::ZERO];
+                        (op.backward[operand])(&[&[T::ZERO]; 3], parameters, &[T::ZERO], &[seed], &mut slope);
+                        if self.list[input as usize].shape.len() == 1 {
+                            open.push((input, slope[0]));
+                        }
+                    }
+                }
+                Kind::Sum { .. } => {
+                    let Some(group) = self.summed_group(id, pool) else { continue };
+                    let mut out = pool.take(1);
+                    out[0] = self.group_back(&group, &RootGrad::Same(seed), grads, true, pool);
+                    self.finish_sum(id, out, group);
+                    done.push(id);
+                }
+                _ => {}
+            }
+        }
+        done
     }
 }
 
 impl<T: Float> Nodes<T> {
-    fn walk_back(&self, root: u32, seed: Buffer<T>, pool: &Pool<T>) -> Gradients<T> {
-        let mut grads: Vec<Option<Buffer<T>>> = Vec::new();
-        grads.resize_with(root as usize + 1, || None);
+    /// Walks from `root` to the leaves; the gradients of what the sums in `swept` read are known already.
+    fn walk_back(&self, root: u32, mut grads: Vec<Option<Buffer<T>>>, swept: &[u32], pool: &Pool<T>) -> Gradients<T> {
         let mut found = Gradients { by_key: HashMap::new(), by_id: HashMap::new() };
-        // further outputs of an op may come after the root
-        if let Kind::Op { outputs, .. } = &self.list[root as usize].kind {
-            grads.resize_with(root as usize + outputs, || None);
-        }
-        grads[root as usize] = Some(seed);
         for id in (0..=root).rev() {
             let node = &self.list[id as usize];
             // a further output keeps its gradient for its op, which comes later in the walk
-            if !node.needs_grad || matches!(node.kind, Kind::Output) {
+            if !node.needs_grad || matches!(node.kind, Kind::Output) || swept.contains(&id) {
                 continue;
             }
             if let Kind::Op { op, saved, outputs } = &node.kind {
@@ -131,12 +178,12 @@ impl<T: Float> Nodes<T> {
                         }
                     }
                 }
-                Kind::Elementwise { group, .. } => {
+                Kind::Fusible { group, .. } => {
                     let group = group.as_ref().expect("a node whose gradient is wanted was computed");
-                    self.group_back(group, &RootGrad::Full(&grad), &mut grads, pool);
+                    self.group_back(group, &RootGrad::Full(&grad), &mut grads, false, pool);
                 }
                 Kind::Sum { group: Some(group) } => {
-                    self.group_back(group, &RootGrad::Same(grad[0]), &mut grads, pool);
+                    self.group_back(group, &RootGrad::Same(grad[0]), &mut grads, false, pool);
                 }
                 Kind::Sum { group: None } => {
                     let input = node.inputs[0];
@@ -168,14 +215,23 @@ impl<T: Float> Nodes<T> {
         })
     }
 
-    fn group_back(&self, group: &Group<T>, root: &RootGrad<'_, T>, grads: &mut [Option<Buffer<T>>], pool: &Pool<T>) {
+    /// Adds the gradients of a group's operands; returns the sum of its elements when `want_sum`.
+    fn group_back(
+        &self,
+        group: &Group<T>,
+        root: &RootGrad<'_, T>,
+        grads: &mut [Option<Buffer<T>>],
+        want_sum: bool,
+        pool: &Pool<T>,
+    ) -> T {
         enum Target<T: Float> {
             Unwanted,
             /// Of the group's shape.
             Direct(Slot<T>),
-            /// Of a smaller shape: filled at the group's shape, then summed.
+            /// A trailing part: summed in the sweep.
+            Repeated(Buffer<T>),
+            /// Of another smaller shape: filled at the group's shape, then summed.
             Broadcast(Buffer<T>),
-            Scalar(T),
         }
         let mut targets: SmallVec<[Target<T>; 8]> = group
             .inputs
@@ -186,8 +242,8 @@ impl<T: Float> Nodes<T> {
                     Target::Unwanted
                 } else if node.shape.len() == group.shape.len() {
                     self.slot(i, grads, pool).map_or(Target::Unwanted, Target::Direct)
-                } else if node.shape.len() == 1 {
-                    Target::Scalar(T::ZERO)
+                } else if sweep::repeats(&node.shape, &group.shape) {
+                    Target::Repeated(pool.take(node.shape.len()))
                 } else {
                     Target::Broadcast(pool.take(group.shape.len()))
                 }
@@ -199,10 +255,11 @@ impl<T: Float> Nodes<T> {
                 Target::Unwanted => OperandGrad::Unwanted,
                 Target::Direct(slot) => OperandGrad::Full { grad: &mut slot.data, fresh: slot.fresh },
                 Target::Broadcast(full) => OperandGrad::Full { grad: full, fresh: true },
-                Target::Scalar(sum) => OperandGrad::Scalar(sum),
+                Target::Repeated(sum) => OperandGrad::Repeated(sum),
             })
             .collect();
-        sweep::backward(&group.steps, &self.operands(group), group.shape.len(), root, &mut wanted, pool);
+        let (steps, operands, len) = (&group.steps, self.operands(group), group.shape.len());
+        let sum = sweep::backward(steps, &operands, group.cut, len, root, &mut wanted, want_sum, pool);
         drop(wanted);
         for (&input, target) in group.inputs.iter().zip(targets) {
             let own: Shape = self.list[input as usize].shape;
@@ -215,13 +272,10 @@ impl<T: Float> Nodes<T> {
                     add_summed_to(&full, &group.shape, &mut summed, &own, pool);
                     put_back(place, summed);
                 }
-                Target::Scalar(sum) => {
-                    let mut one = pool.take(1);
-                    one[0] = sum;
-                    put_back(place, one);
-                }
+                Target::Repeated(summed) => put_back(place, summed),
             }
         }
+        sum
     }
 }
 

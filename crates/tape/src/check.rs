@@ -11,6 +11,7 @@ use crate::elementwise::{ElementwiseRow, MAX_OPERANDS};
 use crate::float::Float;
 use crate::op::{Draw, Op, Samples};
 use crate::registry::{Gradient, Listed};
+use crate::rows::{Fusible, RowFunction};
 use crate::shape::Shape;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
@@ -64,6 +65,16 @@ impl Outcome {
     pub fn require(&mut self, holds: bool, failure: impl FnOnce() -> String) {
         if !holds && self.failure.is_none() {
             self.failure = Some(failure());
+        }
+    }
+
+    /// f32 values against f64 ones, relative to the largest.
+    fn require_single(&mut self, case: &str, single: &[f64], double: &[f64]) {
+        let largest = double.iter().fold(1.0, |a: f64, b| a.max(b.abs()));
+        for (s, d) in single.iter().zip(double) {
+            self.require((s - d).abs() <= SINGLE_TOLERANCE * largest, || {
+                format!("{case}: f32 gives {s}, f64 {d}; the largest output is {largest}")
+            });
         }
     }
 }
@@ -182,12 +193,7 @@ pub(crate) fn check_samples<O: Op<f32> + Op<f64> + Samples + Listed>() -> Outcom
 
         let double = evaluate::<f64, O>(op(), &values);
         let single = evaluate::<f32, O>(op(), &values.iter().map(Tensor::cast).collect::<Vec<_>>());
-        let largest = double.iter().fold(1.0, |a: f64, b| a.max(b.abs()));
-        for (s, d) in single.iter().zip(&double) {
-            outcome.require((s - d).abs() <= SINGLE_TOLERANCE * largest, || {
-                format!("{case_name}: f32 gives {s}, f64 {d}; the largest output is {largest}")
-            });
-        }
+        outcome.require_single(&case_name, &single, &double);
     }
     outcome
 }
@@ -275,7 +281,7 @@ fn check_gradients(row: &ElementwiseRow, outcome: &mut Outcome) {
         for eager in [false, true] {
             let report = check_function(&gradient_check(), &inputs, |tape, vars| {
                 tape.set_eager(eager);
-                tape.elementwise(row.double, vars, row.parameters)
+                tape.fusible(Fusible::Elementwise(row.double), vars, row.parameters)
             });
             outcome.add(&format!("shapes {:?}, eager {eager}", &shapes[..operands]), &report);
         }
@@ -305,13 +311,35 @@ fn check_single(row: &ElementwiseRow, outcome: &mut Outcome) {
         row.ranges.iter().enumerate().map(|(i, range)| draw(&shape, &Draw::Real(range.clone()), i).cast()).collect();
     let tape = Tape::<f32>::new();
     let vars: Vec<_> = single.iter().map(|v| tape.constant(v)).collect();
-    let y = tape.elementwise(row.single, &vars, row.parameters.map(|p| p as f32)).value();
+    let y = tape.fusible(Fusible::Elementwise(row.single), &vars, row.parameters.map(|p| p as f32)).value();
     let tape = Tape::<f64>::new();
     let vars: Vec<_> = single.iter().map(|v| tape.constant(&v.cast())).collect();
     // parameters are rounded too
-    let exact = tape.elementwise(row.double, &vars, row.parameters.map(|p| f64::from(p as f32))).value();
+    let exact =
+        tape.fusible(Fusible::Elementwise(row.double), &vars, row.parameters.map(|p| f64::from(p as f32))).value();
     for (i, (y, exact)) in y.data().iter().zip(exact.data()).enumerate() {
         let ulp = (f64::from(*y) - exact).abs() / (f64::from(f32::EPSILON) * exact.abs().max(1.0));
         outcome.require(ulp <= ULP_TOLERANCE, || format!("f32 gives {y}, f64 {exact} ({ulp:.1} ulp) at point {i}"));
     }
+}
+
+/// Shapes at which row functions are tried: rows shorter and longer than a register, of one element, and none.
+const ROW_SHAPES: [&[usize]; 5] = [&[4, 5], &[2, 3, 17], &[37], &[2, 1], &[0, 3]];
+
+pub(crate) fn check_rows<F: RowFunction>() -> Outcome {
+    let mut outcome = Outcome::new(F::NAME);
+    for shape in ROW_SHAPES {
+        let x = draw(&Shape::new(shape), &Draw::Real(F::RANGE), 0);
+        for eager in [false, true] {
+            let report = check_function(&gradient_check(), &[("x".to_owned(), x.clone())], |tape, vars| {
+                tape.set_eager(eager);
+                vars[0].rows::<F>(F::PARAMETERS)
+            });
+            outcome.add(&format!("shape {shape:?}, eager {eager}"), &report);
+        }
+        let double = Tape::new().constant(&x).rows::<F>(F::PARAMETERS).value();
+        let single = Tape::new().constant(&x.cast::<f32>()).rows::<F>(F::PARAMETERS).value();
+        outcome.require_single(&format!("shape {shape:?}"), &single.to_f64(), double.data());
+    }
+    outcome
 }

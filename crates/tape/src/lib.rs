@@ -36,6 +36,7 @@ mod lane;
 mod op;
 mod ops;
 mod registry;
+mod rows;
 mod shape;
 pub mod special;
 mod tape;
@@ -60,8 +61,9 @@ pub use var::{Keep, Var};
 
 registry::registry! {
     tables: arithmetic, activation, relaxation, covariance;
-    ops: matmul::MatMul, linear::Linear, softmax::Softmax, softmax::LogSoftmax, log_sum_exp::LogSumExp,
-        layer_norm::LayerNorm, batch_norm::BatchNorm, reduce::SumAxis, extremum::MaxAxis, extremum::MinAxis,
+    rows: softmax::Softmax, softmax::LogSoftmax, layer_norm::Standardise;
+    ops: matmul::MatMul, linear::Linear, log_sum_exp::LogSumExp, batch_norm::BatchNorm,
+        reduce::SumAxis, extremum::MaxAxis, extremum::MinAxis,
         extremum::ArgMax, extremum::ArgMin, norm::L2NormAxis,
         layout::Permute, layout::Narrow, layout::Concat, layout::BroadcastTo, gather::Gather,
         scan::CumSum, scan::CumLogSumExp, scan::CumProd, sort::Sort, sort::ArgSort,

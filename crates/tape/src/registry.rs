@@ -6,6 +6,7 @@
 use crate::check::{self, Outcome};
 use crate::elementwise::ElementwiseRow;
 use crate::op::{Op, Samples};
+use crate::rows::RowFunction;
 
 /// Marks what stands in the `registry!` list. Sealed: the list alone implements it.
 pub trait Listed: sealed::Sealed {}
@@ -41,6 +42,10 @@ impl Row {
         Self { name, doc, gradient, check: Box::new(move || check::check_elementwise(name, gradient, &row)) }
     }
 
+    pub(crate) fn rows<F: RowFunction>() -> Self {
+        Self { name: F::NAME, doc: F::DOC, gradient: Gradient::Exact, check: Box::new(check::check_rows::<F>) }
+    }
+
     pub(crate) fn coarse<O: Op<f32> + Op<f64> + Samples + Listed>() -> Self {
         Self { name: O::NAME, doc: O::DOC, gradient: O::GRADIENT, check: Box::new(check::check_samples::<O>) }
     }
@@ -52,12 +57,16 @@ impl Row {
     }
 }
 
-/// Names every table of elementwise formulas and every coarse op, once.
+/// Names every table of elementwise formulas, every function of rows and every coarse op, once.
 macro_rules! registry {
-    (tables: $($table:ident),+; ops: $($module:ident::$op:ident),+ $(,)?) => {
+    (tables: $($table:ident),+; rows: $($rows_module:ident::$rows:ident),+; ops: $($module:ident::$op:ident),+ $(,)?) => {
         $(
             impl $crate::registry::sealed::Sealed for $crate::ops::$table::Table {}
             impl $crate::registry::Listed for $crate::ops::$table::Table {}
+        )+
+        $(
+            impl $crate::registry::sealed::Sealed for $crate::ops::$rows_module::$rows {}
+            impl $crate::registry::Listed for $crate::ops::$rows_module::$rows {}
         )+
         $(
             impl $crate::registry::sealed::Sealed for $crate::ops::$module::$op {}
@@ -68,6 +77,7 @@ macro_rules! registry {
         pub fn registry() -> Vec<$crate::registry::Row> {
             let mut rows = Vec::new();
             $(rows.extend($crate::ops::$table::rows());)+
+            $(rows.push($crate::registry::Row::rows::<$crate::ops::$rows_module::$rows>());)+
             $(rows.push($crate::registry::Row::coarse::<$crate::ops::$module::$op>());)+
             rows
         }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::elementwise::{ElementwiseOp, MAX_PARAMETERS};
+use crate::elementwise::MAX_PARAMETERS;
 use crate::float::Float;
 use crate::fuse::Group;
 use crate::kernels::buffer::{Buffer, Pool};
 use crate::op::{Array, Op, Samples, Saved, Shapes};
 use crate::registry::{Gradient, Listed};
+use crate::rows::Fusible;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 use crate::var::{Keep, Var};
@@ -34,8 +35,8 @@ pub(crate) struct Node<T: Float> {
 pub(crate) enum Kind<T: Float> {
     /// Given from outside; a parameter has a key.
     Leaf { key: Option<usize> },
-    /// An elementwise op; `group` is set once it was computed as the last op of a fused group.
-    Elementwise { op: &'static ElementwiseOp<T>, parameters: [T; MAX_PARAMETERS], group: Option<Box<Group<T>>> },
+    /// An elementwise op or function of rows; `group` is set once it was computed as the last op of a fused group.
+    Fusible { op: Fusible<T>, parameters: [T; MAX_PARAMETERS], group: Option<Box<Group<T>>> },
     /// The sum of all elements of a pending chain or of a value (then `group` stays empty).
     Sum { group: Option<Box<Group<T>>> },
     /// The operand's elements under another shape.
@@ -236,13 +237,8 @@ impl<T: Float> Tape<T> {
         self.nodes.borrow()
     }
 
-    pub(crate) fn elementwise(
-        &self,
-        op: &'static ElementwiseOp<T>,
-        inputs: &[Var<'_, T>],
-        parameters: [T; MAX_PARAMETERS],
-    ) -> Var<'_, T> {
-        let id = self.nodes.borrow_mut().record_elementwise(op, &ids(inputs), parameters, &self.pool);
+    pub(crate) fn fusible(&self, op: Fusible<T>, inputs: &[Var<'_, T>], parameters: [T; MAX_PARAMETERS]) -> Var<'_, T> {
+        let id = self.nodes.borrow_mut().record_fusible(op, &ids(inputs), parameters, &self.pool);
         Var { tape: self, id }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::elementwise::{Compiled, Formula, MAX_PARAMETERS};
 use crate::float::Float;
 use crate::ops::arithmetic::{minus, negate, over, over_from, plus, plus_constant, times, times_constant};
+use crate::rows::{CompiledRows, Fusible, RowFunction};
 use crate::shape::Shape;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
@@ -95,7 +96,13 @@ impl<'t, T: Float> Var<'t, T> {
     }
 
     pub(crate) fn elementwise<F: Formula>(self, operands: &[Self], parameters: [f64; MAX_PARAMETERS]) -> Self {
-        self.tape.elementwise(&<F as Compiled<T>>::OP, operands, parameters.map(T::of))
+        self.tape.fusible(Fusible::Elementwise(&<F as Compiled<T>>::OP), operands, parameters.map(T::of))
+    }
+
+    pub(crate) fn rows<F: RowFunction>(self, parameters: [f64; MAX_PARAMETERS]) -> Self {
+        let shape = self.shape();
+        assert!(shape.rank() > 0 && shape.last_size() > 0, "{}: shape {shape} has no last axis to work on", F::NAME);
+        self.tape.fusible(Fusible::Rows(&<F as CompiledRows<T>>::OP), &[self], parameters.map(T::of))
     }
 }
 

@@ -211,7 +211,7 @@ pub(crate) fn for_each_piece<P: Send>(pieces: Vec<P>, work: impl Fn(usize, P) + 
 }
 
 /// Accumulators of a strict-order sum: independent partial sums that fill the widest register.
-pub(crate) const PARTIALS: usize = 16;
+pub(crate) const PARTIALS: usize = 32;
 
 /// The sum of `term(i)` for `i` below `n`, in [`PARTIALS`] interleaved partial sums that are then added pairwise.
 ///

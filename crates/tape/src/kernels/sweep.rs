@@ -3,14 +3,43 @@
 //! A block's intermediate values live in a few kilobytes of scratch memory, so that only operands, results and
 //! gradients touch main memory. Backward computes each block's values again and then sweeps it in reverse.
 
-use crate::elementwise::{ElementwiseOp, MAX_OPERANDS, MAX_PARAMETERS};
+use smallvec::SmallVec;
+
+use crate::elementwise::{MAX_OPERANDS, MAX_PARAMETERS};
 use crate::float::Float;
 use crate::kernels::buffer::Pool;
-use crate::kernels::{CHUNK, for_each_chunk, for_each_index, simd_kernel, sum_of};
+use crate::kernels::{CHUNK, for_each_chunk, simd_kernel, sum_of};
+use crate::rows::Fusible;
 use crate::shape::{MAX_RANK, Shape};
 
 /// Elements that are worked on at a time: a few blocks fit the first-level cache.
 const BLOCK: usize = 512;
+
+/// How a group's elements are cut: into blocks, and blocks into the chunks that threads share.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Cut {
+    /// The last axis, when a step works on whole rows.
+    width: usize,
+    block: usize,
+    chunk: usize,
+}
+
+impl Cut {
+    /// The cut of a group of that shape; with whole rows in each block when a step needs them.
+    pub fn new(shape: &Shape, rows: bool) -> Self {
+        if !rows {
+            return Self { width: 0, block: BLOCK, chunk: CHUNK };
+        }
+        let width = shape.last_size().max(1);
+        let block = width * (BLOCK / width).max(1);
+        Self { width, block, chunk: block * (CHUNK / block).max(1) }
+    }
+
+    /// Whether a sum block by block has the bits of the sum of the stored values.
+    pub fn sums_alike(&self) -> bool {
+        self.chunk == CHUNK && self.block.is_multiple_of(BLOCK)
+    }
+}
 
 /// Where an op of a group finds an operand.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +52,7 @@ pub(crate) enum Source {
 
 /// One op of a group.
 pub(crate) struct Step<T: Float> {
-    pub op: &'static ElementwiseOp<T>,
+    pub op: Fusible<T>,
     pub parameters: [T; MAX_PARAMETERS],
     pub sources: [Source; MAX_OPERANDS],
     pub needs_grad: bool,
@@ -88,6 +117,15 @@ impl<'a, T: Float> Operand<'a, T> {
     }
 }
 
+/// The most elements of a trailing part whose gradient is summed within a group's sweep: each chunk has sums of its own.
+const LARGEST_REPEAT: usize = CHUNK / 8;
+
+/// Whether an array of that shape is a small trailing part of the group's, or one number: element i reads i mod its
+/// length.
+pub(crate) fn repeats(shape: &Shape, group: &Shape) -> bool {
+    shape.len() <= LARGEST_REPEAT && matches!(access(shape, group), Access::Scalar | Access::Period(_))
+}
+
 fn access(shape: &Shape, group: &Shape) -> Access {
     if shape.len() == group.len() {
         return Access::Same;
@@ -119,23 +157,36 @@ pub(crate) fn strided_offset(mut index: usize, strides: &[usize; MAX_RANK], size
     offset
 }
 
-/// Computes the steps `from..` of one block into `values`; the last goes to `last` when that is given.
-fn run_block<T: Float>(steps: &[Step<T>], operands: &[&[T]], values: &mut [T], len: usize, mut last: Option<&mut [T]>) {
+/// Computes the steps of one block into `values`; the last goes to `last` when that is given.
+fn run_block<T: Float>(
+    steps: &[Step<T>],
+    operands: &[&[T]],
+    values: &mut [T],
+    len: usize,
+    cut: Cut,
+    mut last: Option<&mut [T]>,
+) {
     for (at, step) in steps.iter().enumerate() {
-        let (earlier, rest) = values.split_at_mut(at * BLOCK);
-        let x = gather(step, operands, earlier, len);
+        let (earlier, rest) = values.split_at_mut(at * cut.block);
+        let x = gather(step, operands, earlier, len, cut);
         match last.as_deref_mut() {
-            Some(out) if at + 1 == steps.len() => (step.op.forward)(&x, &step.parameters, out),
-            _ => (step.op.forward)(&x, &step.parameters, &mut rest[..len]),
+            Some(out) if at + 1 == steps.len() => step.op.forward(&x, &step.parameters, cut.width, out),
+            _ => step.op.forward(&x, &step.parameters, cut.width, &mut rest[..len]),
         }
     }
 }
 
-fn gather<'a, T: Float>(step: &Step<T>, operands: &[&'a [T]], earlier: &'a [T], len: usize) -> [&'a [T]; MAX_OPERANDS] {
+fn gather<'a, T: Float>(
+    step: &Step<T>,
+    operands: &[&'a [T]],
+    earlier: &'a [T],
+    len: usize,
+    cut: Cut,
+) -> [&'a [T]; MAX_OPERANDS] {
     let mut x: [&[T]; MAX_OPERANDS] = [&[]; MAX_OPERANDS];
-    for (slot, source) in x.iter_mut().zip(&step.sources[..step.op.operands]) {
+    for (slot, source) in x.iter_mut().zip(&step.sources[..step.op.operands()]) {
         *slot = match *source {
-            Source::Step(s) => &earlier[s * BLOCK..s * BLOCK + len],
+            Source::Step(s) => &earlier[s * cut.block..s * cut.block + len],
             Source::Input(i) => operands[i],
         };
     }
@@ -147,47 +198,67 @@ fn load_all<'s, T: Float>(
     operands: &'s [Operand<'_, T>],
     start: usize,
     len: usize,
+    cut: Cut,
     scratch: &'s mut [T],
-) -> smallvec::SmallVec<[&'s [T]; 8]> {
-    operands.iter().zip(scratch.chunks_mut(BLOCK)).map(|(o, scratch)| o.load(start, &mut scratch[..len])).collect()
+) -> SmallVec<[&'s [T]; 8]> {
+    operands.iter().zip(scratch.chunks_mut(cut.block)).map(|(o, scratch)| o.load(start, &mut scratch[..len])).collect()
 }
 
 /// Evaluates a group of shape [out.len()] into `out`.
-pub(crate) fn forward<T: Float>(steps: &[Step<T>], operands: &[Operand<'_, T>], out: &mut [T], pool: &Pool<T>) {
-    for_each_chunk(out, CHUNK, |chunk, out| {
-        let mut scratch = pool.take((steps.len() + operands.len()) * BLOCK);
-        let (values, loaded) = scratch.split_at_mut(steps.len() * BLOCK);
-        for (block, out) in out.chunks_mut(BLOCK).enumerate() {
-            let start = chunk * CHUNK + block * BLOCK;
-            let operands = load_all(operands, start, out.len(), loaded);
-            run_block(steps, &operands, values, out.len(), Some(out));
+pub(crate) fn forward<T: Float>(
+    steps: &[Step<T>],
+    operands: &[Operand<'_, T>],
+    cut: Cut,
+    out: &mut [T],
+    pool: &Pool<T>,
+) {
+    for_each_chunk(out, cut.chunk, |chunk, out| {
+        // no block is longer than the chunk
+        let cut = Cut { block: cut.block.min(out.len()), ..cut };
+        let mut scratch = pool.take((steps.len() + operands.len()) * cut.block);
+        let (values, loaded) = scratch.split_at_mut(steps.len() * cut.block);
+        for (block, out) in out.chunks_mut(cut.block).enumerate() {
+            let start = chunk * cut.chunk + block * cut.block;
+            let operands = load_all(operands, start, out.len(), cut, loaded);
+            run_block(steps, &operands, values, out.len(), cut, Some(out));
         }
     });
 }
 
 /// The sum of a group's `len` elements; nothing of it is stored.
-pub(crate) fn forward_sum<T: Float>(steps: &[Step<T>], operands: &[Operand<'_, T>], len: usize, pool: &Pool<T>) -> T {
-    let mut partial = pool.take(len.div_ceil(CHUNK));
+pub(crate) fn forward_sum<T: Float>(
+    steps: &[Step<T>],
+    operands: &[Operand<'_, T>],
+    cut: Cut,
+    len: usize,
+    pool: &Pool<T>,
+) -> T {
+    let mut partial = pool.take(len.div_ceil(cut.chunk));
     for_each_chunk(&mut partial, 1, |chunk, partial| {
-        let mut scratch = pool.take((steps.len() + operands.len()) * BLOCK);
-        let (values, loaded) = scratch.split_at_mut(steps.len() * BLOCK);
-        let end = len.min((chunk + 1) * CHUNK);
+        let (start, end) = (chunk * cut.chunk, len.min((chunk + 1) * cut.chunk));
+        let cut = Cut { block: cut.block.min(end - start), ..cut };
+        let mut scratch = pool.take((steps.len() + operands.len()) * cut.block);
+        let (values, loaded) = scratch.split_at_mut(steps.len() * cut.block);
         let mut sum = 0.0;
-        for start in (chunk * CHUNK..end).step_by(BLOCK) {
-            let size = BLOCK.min(end - start);
-            let operands = load_all(operands, start, size, loaded);
-            run_block(steps, &operands, values, size, None);
-            let last = (steps.len() - 1) * BLOCK;
-            sum += sum_slice(&values[last..last + size]).to_f64();
+        for start in (start..end).step_by(cut.block) {
+            let size = cut.block.min(end - start);
+            let operands = load_all(operands, start, size, cut, loaded);
+            run_block(steps, &operands, values, size, cut, None);
+            sum = add_blocks(sum, &values[(steps.len() - 1) * cut.block..][..size]);
         }
         partial[0] = T::of(sum);
     });
     T::of(partial.iter().map(|p| p.to_f64()).sum())
 }
 
+/// Adds the elements of a slice to a sum, block by block.
+fn add_blocks<T: Float>(sum: f64, x: &[T]) -> f64 {
+    x.chunks(BLOCK).fold(sum, |sum, block| sum + sum_slice(block).to_f64())
+}
+
 /// The sum of a chunk that is at hand, added up as [`forward_sum`] does.
 pub(crate) fn sum_blocks<T: Float>(x: &[T]) -> T {
-    T::of(x.chunks(BLOCK).fold(0.0, |sum, block| sum + sum_slice(block).to_f64()))
+    T::of(add_blocks(0.0, x))
 }
 
 simd_kernel! {
@@ -220,8 +291,8 @@ pub(crate) enum OperandGrad<'a, T> {
     Unwanted,
     /// One number an element of the group, added to what is there unless `fresh`.
     Full { grad: &'a mut [T], fresh: bool },
-    /// The sum over all elements.
-    Scalar(&'a mut T),
+    /// The sum over all repeats of a trailing part, or of a single number.
+    Repeated(&'a mut [T]),
 }
 
 /// Memory that tasks share because they write disjoint ranges.
@@ -241,23 +312,31 @@ impl<T> Disjoint<T> {
     }
 }
 
-/// Adds the gradients of a group's operands, given the gradient of its result.
+/// Adds the gradients of a group's operands, given the gradient of its result. Returns the sum of its elements when
+/// `want_sum`.
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn backward<T: Float>(
     steps: &[Step<T>],
     operands: &[Operand<'_, T>],
+    cut: Cut,
     len: usize,
     root: &RootGrad<'_, T>,
     grads: &mut [OperandGrad<'_, T>],
+    want_sum: bool,
     pool: &Pool<T>,
-) {
-    let chunks = len.div_ceil(CHUNK);
-    let mut partial = pool.take(chunks * grads.len());
+) -> T {
     enum Target<T> {
         Unwanted,
-        Full { memory: Disjoint<T>, fresh: bool },
-        Scalar,
+        Full {
+            memory: Disjoint<T>,
+            fresh: bool,
+        },
+        /// The start of its sums among a chunk's partial sums, and how many.
+        Repeated(usize, usize),
     }
-    let targets: smallvec::SmallVec<[Target<T>; 8]> = grads
+    // a chunk's partial sums: of its elements, then of each operand that is repeated
+    let mut width = 1;
+    let targets: SmallVec<[Target<T>; 8]> = grads
         .iter_mut()
         .map(|grad| match grad {
             OperandGrad::Unwanted => Target::Unwanted,
@@ -265,25 +344,32 @@ pub(crate) fn backward<T: Float>(
                 assert_eq!(grad.len(), len);
                 Target::Full { memory: Disjoint(grad.as_mut_ptr()), fresh: *fresh }
             }
-            OperandGrad::Scalar(_) => Target::Scalar,
+            OperandGrad::Repeated(sum) => {
+                width += sum.len();
+                Target::Repeated(width - sum.len(), sum.len())
+            }
         })
         .collect();
-    let partial_memory = Disjoint(partial.as_mut_ptr());
-    let operand_count = operands.len();
-    for_each_index(chunks, |chunk| {
-        let mut scratch = pool.take((2 * steps.len() + 2 * operand_count) * BLOCK);
-        let (values, rest) = scratch.split_at_mut(steps.len() * BLOCK);
-        let (adjoints, rest) = rest.split_at_mut(steps.len() * BLOCK);
-        let (loaded, sums) = rest.split_at_mut(operand_count * BLOCK);
-        // SAFETY: each chunk has its own run of partial sums.
-        let partial = unsafe { partial_memory.range(chunk * operand_count, operand_count) };
+    let chunks = len.div_ceil(cut.chunk);
+    let mut partial = pool.take(chunks * width);
+    for_each_chunk(&mut partial, width, |chunk, partial| {
+        let (start, end) = (chunk * cut.chunk, len.min((chunk + 1) * cut.chunk));
+        let cut = Cut { block: cut.block.min(end - start), ..cut };
+        let block = cut.block;
+        let mut scratch = pool.take(2 * (steps.len() + operands.len()) * block);
+        let (values, rest) = scratch.split_at_mut(steps.len() * block);
+        let (adjoints, rest) = rest.split_at_mut(steps.len() * block);
+        let (loaded, sums) = rest.split_at_mut(operands.len() * block);
+        let mut total = 0.0;
         partial.fill(T::ZERO);
-        let end = len.min((chunk + 1) * CHUNK);
-        for start in (chunk * CHUNK..end).step_by(BLOCK) {
-            let size = BLOCK.min(end - start);
-            let x = load_all(operands, start, size, loaded);
-            run_block(steps, &x, values, size, None);
-            let (last, inner) = (steps.len() - 1, (steps.len() - 1) * BLOCK);
+        for start in (start..end).step_by(block) {
+            let size = block.min(end - start);
+            let x = load_all(operands, start, size, cut, loaded);
+            run_block(steps, &x, values, size, cut, None);
+            let (last, inner) = (steps.len() - 1, (steps.len() - 1) * block);
+            if want_sum {
+                total = add_blocks(total, &values[inner..inner + size]);
+            }
             adjoints[..inner].fill(T::ZERO);
             match root {
                 RootGrad::Full(grad) => adjoints[inner..inner + size].copy_from_slice(&grad[start..start + size]),
@@ -291,11 +377,10 @@ pub(crate) fn backward<T: Float>(
             }
             for (i, target) in targets.iter().enumerate() {
                 match target {
-                    Target::Unwanted => {}
                     // SAFETY: blocks are disjoint.
                     Target::Full { memory, fresh: true } => unsafe { memory.range(start, size) }.fill(T::ZERO),
-                    Target::Full { .. } => {}
-                    Target::Scalar => sums[i * BLOCK..i * BLOCK + size].fill(T::ZERO),
+                    Target::Repeated(..) => sums[i * block..i * block + size].fill(T::ZERO),
+                    Target::Unwanted | Target::Full { .. } => {}
                 }
             }
             for at in (0..=last).rev() {
@@ -303,34 +388,53 @@ pub(crate) fn backward<T: Float>(
                 if !step.needs_grad {
                     continue;
                 }
-                let (earlier, own) = adjoints.split_at_mut(at * BLOCK);
-                let (g, y) = (&own[..size], &values[at * BLOCK..at * BLOCK + size]);
-                let operand_values = gather(step, &x, values, size);
-                for (which, source) in step.sources[..step.op.operands].iter().enumerate() {
+                let (earlier, own) = adjoints.split_at_mut(at * block);
+                let (g, y) = (&own[..size], &values[at * block..at * block + size]);
+                let operand_values = gather(step, &x, values, size, cut);
+                for (which, source) in step.sources[..step.op.operands()].iter().enumerate() {
                     let out = match *source {
-                        Source::Step(s) if steps[s].needs_grad => &mut earlier[s * BLOCK..s * BLOCK + size],
+                        Source::Step(s) if steps[s].needs_grad => &mut earlier[s * block..s * block + size],
                         Source::Step(_) => continue,
                         Source::Input(i) => match &targets[i] {
                             Target::Unwanted => continue,
                             // SAFETY: blocks are disjoint.
                             Target::Full { memory, .. } => unsafe { memory.range(start, size) },
-                            Target::Scalar => &mut sums[i * BLOCK..i * BLOCK + size],
+                            Target::Repeated(..) => &mut sums[i * block..i * block + size],
                         },
                     };
-                    (step.op.backward[which])(&operand_values, &step.parameters, y, g, out);
+                    step.op.backward(which, &operand_values, &step.parameters, cut.width, y, g, out);
                 }
             }
             for (i, target) in targets.iter().enumerate() {
-                if matches!(target, Target::Scalar) {
-                    partial[i] += sum_slice(&sums[i * BLOCK..i * BLOCK + size]);
+                if let Target::Repeated(at, period) = *target {
+                    add_repeats(&sums[i * block..i * block + size], start, &mut partial[at..at + period]);
                 }
             }
         }
+        partial[0] = T::of(total);
     });
-    for (i, grad) in grads.iter_mut().enumerate() {
-        if let OperandGrad::Scalar(sum) = grad {
-            let total: f64 = (0..chunks).map(|chunk| partial[chunk * operand_count + i].to_f64()).sum();
-            **sum += T::of(total);
+    let rows = || partial.chunks_exact(width);
+    for (grad, target) in grads.iter_mut().zip(&targets) {
+        if let (OperandGrad::Repeated(sum), Target::Repeated(at, period)) = (grad, target) {
+            for (i, sum) in sum.iter_mut().enumerate() {
+                *sum = T::of(rows().map(|chunk| chunk[at + i].to_f64()).sum());
+            }
+            debug_assert_eq!(sum.len(), *period);
         }
+    }
+    T::of(rows().map(|chunk| chunk[0].to_f64()).sum())
+}
+
+/// Adds the elements `start..` of an array that repeats `sum.len()` elements to the sums of those.
+fn add_repeats<T: Float>(mut x: &[T], start: usize, sum: &mut [T]) {
+    if let [sum] = sum {
+        *sum += sum_slice(x);
+        return;
+    }
+    let mut at = start % sum.len();
+    while !x.is_empty() {
+        let (now, later) = x.split_at(x.len().min(sum.len() - at));
+        add_assign(&mut sum[at..at + now.len()], now);
+        (x, at) = (later, 0);
     }
 }

@@ -4,7 +4,6 @@ use crate::float::Float;
 use crate::kernels::reduce::sum_middle;
 use crate::kernels::{for_each_chunk, rows_per_chunk, simd_kernel};
 use crate::op::{Array, At, Grads, Op, Sample, Samples, Saved, Shapes};
-use crate::ops::layer_norm::products;
 use crate::shape::Shape;
 use crate::var::Var;
 
@@ -55,6 +54,14 @@ simd_kernel! {
                 let centred = L::new(g[i]) - L::new(mean_g[i]) - L::new(normal[i]) * L::new(along[i]);
                 grad[i] = centred.mul_add(L::new(factor[i]), L::new(grad[i])).get();
             }
+        }
+    }
+}
+
+simd_kernel! {
+    fn products [T, L](a: &[T], b: &[T], out: &mut [T]) {
+        for ((a, b), out) in a.iter().zip(b).zip(out) {
+            *out = (L::new(*a) * L::new(*b)).get();
         }
     }
 }

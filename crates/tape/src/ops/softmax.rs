@@ -1,9 +1,12 @@
 //! The softmax family over the last axis.
 
+use std::ops::Range;
+
+use crate::elementwise::MAX_PARAMETERS;
 use crate::float::Float;
-use crate::kernels::{for_each_chunk, max_of, rows_per_chunk, simd_kernel, sum_of};
-use crate::op::{Array, At, Grads, Op, Sample, Samples, Saved, Shapes};
-use crate::shape::Shape;
+use crate::kernels::{max_of, simd_kernel, sum_of};
+use crate::lane::Lane;
+use crate::rows::RowFunction;
 use crate::var::Var;
 
 /// softmax over the last axis.
@@ -27,23 +30,30 @@ simd_kernel! {
     }
 }
 
+/// ln sum exp of a row; minus infinity when every element is.
+#[inline(always)]
+fn log_sum_exp_row<T: Float, L: Lane<Scalar = T>>(x: &[T]) -> L {
+    let max = max_of(x.len(), |i| L::new(x[i]));
+    let unbounded = max.abs() == L::of(f64::INFINITY);
+    let shift = L::select(unbounded, L::of(0.0), max);
+    sum_of(x.len(), |i| (L::new(x[i]) - shift).exp()).ln() + shift
+}
+
 simd_kernel! {
     /// ln sum exp of each row; minus infinity when every element is.
     pub(super) fn log_sum_exp_rows [T, L](x: &[T], out: &mut [T], width: usize) {
         for (x, out) in x.chunks_exact(width).zip(out.iter_mut()) {
-            let max = max_of(width, |i| L::new(x[i]));
-            let unbounded = max.abs() == L::of(f64::INFINITY);
-            let shift = L::select(unbounded, L::of(0.0), max);
-            *out = (sum_of(width, |i| (L::new(x[i]) - shift).exp()).ln() + shift).get();
+            *out = log_sum_exp_row::<T, L>(x).get();
         }
     }
 }
 
 simd_kernel! {
-    fn subtract_from_rows [T, L](x: &[T], y: &mut [T], offsets: &[T], width: usize) {
-        for ((x, y), offset) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(offsets) {
+    fn log_softmax_rows [T, L](x: &[T], y: &mut [T], width: usize) {
+        for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
+            let offset = log_sum_exp_row::<T, L>(x);
             for (x, y) in x.iter().zip(y.iter_mut()) {
-                *y = (L::new(*x) - L::new(*offset)).get();
+                *y = (L::new(*x) - offset).get();
             }
         }
     }
@@ -73,98 +83,44 @@ simd_kernel! {
     }
 }
 
-/// Adds to the gradient of the operand by chunks of rows, given y and g of the same rows.
-fn back_by_rows<T: Float>(at: &At<'_, T>, grads: &mut Grads<'_, T>, kernel: fn(&[T], &[T], &mut [T], usize)) {
-    let width = at.x[0].shape.last_size();
-    let size = rows_per_chunk(width) * width;
-    let Some(grad) = grads.sum(0) else { return };
-    for_each_chunk(grad, size, |i, grad| {
-        let range = i * size..i * size + grad.len();
-        kernel(&at.y[0].data[range.clone()], &at.grad(0)[range], grad, width);
-    });
-}
-
-/// The last axis of an operand, which must not be empty.
-fn width_of(shape: &Shape, name: &str) -> usize {
-    assert!(shape.rank() > 0 && shape.last_size() > 0, "{name}: shape {shape} has no last axis to normalise over");
-    shape.last_size()
-}
-
-impl<T: Float> Op<T> for Softmax {
-    fn name(&self) -> &'static str {
-        Self::NAME
-    }
-    fn shapes(&self, inputs: &[Shape]) -> Shapes {
-        width_of(&inputs[0], Self::NAME);
-        Shapes::from_slice(inputs)
-    }
-    fn forward(&self, x: &[Array<'_, T>], y: &mut [&mut [T]], _: &mut Saved<T>) {
-        let width = x[0].shape.last_size();
-        let size = rows_per_chunk(width) * width;
-        for_each_chunk(y[0], size, |i, y| softmax_rows(&x[0].data[i * size..i * size + y.len()], y, width));
-    }
-    fn backward(&self, at: &At<'_, T>, grads: &mut Grads<'_, T>) {
-        back_by_rows(at, grads, softmax_back);
-    }
-}
-
-impl<T: Float> Op<T> for LogSoftmax {
-    fn name(&self) -> &'static str {
-        Self::NAME
-    }
-    fn shapes(&self, inputs: &[Shape]) -> Shapes {
-        width_of(&inputs[0], Self::NAME);
-        Shapes::from_slice(inputs)
-    }
-    fn forward(&self, x: &[Array<'_, T>], y: &mut [&mut [T]], saved: &mut Saved<T>) {
-        let width = x[0].shape.last_size();
-        let rows = rows_per_chunk(width);
-        for_each_chunk(y[0], rows * width, |i, y| {
-            let x = &x[0].data[i * rows * width..i * rows * width + y.len()];
-            let mut offsets = saved.scratch(y.len() / width);
-            log_sum_exp_rows(x, &mut offsets, width);
-            subtract_from_rows(x, y, &offsets, width);
-        });
-    }
-    fn backward(&self, at: &At<'_, T>, grads: &mut Grads<'_, T>) {
-        back_by_rows(at, grads, log_softmax_back);
-    }
-}
-
-impl Samples for Softmax {
+impl RowFunction for Softmax {
     const NAME: &'static str = "softmax";
     const DOC: &'static str = "Softmax over the last axis. PyTorch: `x.softmax(-1)`.";
-    fn samples() -> Vec<Sample<Self>> {
-        vec![
-            Sample::new(Self, -3.0..3.0, &[&[4, 5]]),
-            Sample::new(Self, -3.0..3.0, &[&[2, 3, 17]]),
-            Sample::new(Self, -3.0..3.0, &[&[1]]),
-            Sample::new(Self, -3.0..3.0, &[&[0, 3]]),
-        ]
+    const RANGE: Range<f64> = -3.0..3.0;
+    const PARAMETERS: [f64; MAX_PARAMETERS] = [0.0; MAX_PARAMETERS];
+
+    fn forward<T: Float>(x: &[T], _: &[T; MAX_PARAMETERS], width: usize, y: &mut [T]) {
+        softmax_rows(x, y, width);
+    }
+
+    fn backward<T: Float>(_: &[T], y: &[T], g: &[T], _: &[T; MAX_PARAMETERS], width: usize, out: &mut [T]) {
+        softmax_back(y, g, out, width);
     }
 }
 
-impl Samples for LogSoftmax {
+impl RowFunction for LogSoftmax {
     const NAME: &'static str = "log_softmax";
     const DOC: &'static str = "ln softmax over the last axis. PyTorch: `x.log_softmax(-1)`.";
-    fn samples() -> Vec<Sample<Self>> {
-        vec![
-            Sample::new(Self, -3.0..3.0, &[&[4, 5]]),
-            Sample::new(Self, -3.0..3.0, &[&[2, 3, 17]]),
-            Sample::new(Self, -3.0..3.0, &[&[2, 1]]),
-            Sample::new(Self, -3.0..3.0, &[&[0, 3]]),
-        ]
+    const RANGE: Range<f64> = -3.0..3.0;
+    const PARAMETERS: [f64; MAX_PARAMETERS] = [0.0; MAX_PARAMETERS];
+
+    fn forward<T: Float>(x: &[T], _: &[T; MAX_PARAMETERS], width: usize, y: &mut [T]) {
+        log_softmax_rows(x, y, width);
+    }
+
+    fn backward<T: Float>(_: &[T], y: &[T], g: &[T], _: &[T; MAX_PARAMETERS], width: usize, out: &mut [T]) {
+        log_softmax_back(y, g, out, width);
     }
 }
 
 impl<'t, T: Float> Var<'t, T> {
     /// Softmax over the last axis. PyTorch: `x.softmax(-1)`.
     pub fn softmax(self) -> Self {
-        self.tape.record(Softmax, &[self])[0]
+        self.rows::<Softmax>([0.0; MAX_PARAMETERS])
     }
 
     /// ln softmax over the last axis. PyTorch: `x.log_softmax(-1)`.
     pub fn log_softmax(self) -> Self {
-        self.tape.record(LogSoftmax, &[self])[0]
+        self.rows::<LogSoftmax>([0.0; MAX_PARAMETERS])
     }
 }

@@ -1,0 +1,46 @@
+//! Tasks of one or two ops.
+
+use gradome_nn::Rng;
+use gradome_tape::{Shape, Tape, Tensor};
+use rand::{RngExt, SeedableRng};
+use rand_distr::StandardNormal;
+
+/// Standard normal values; the same at every run.
+pub(super) fn normal(shape: impl Into<Shape>, seed: u64) -> Tensor<f32> {
+    let mut rng = Rng::seed_from_u64(seed);
+    Tensor::from_fn(shape, |_| rng.sample::<f64, _>(StandardNormal) as f32)
+}
+
+pub(super) fn matrix_product() -> Box<dyn FnMut()> {
+    let (a, b) = (normal([1024, 1024], 0), normal([1024, 1024], 1));
+    let mut tape = Tape::new();
+    Box::new(move || {
+        tape.constant(&a).matmul(tape.constant(&b)).value();
+        tape.reset();
+    })
+}
+
+pub(super) fn elementwise() -> Box<dyn FnMut()> {
+    let (x, w) = (normal([4_000_000], 0), normal([4_000_000], 1));
+    let mut tape = Tape::new();
+    Box::new(move || {
+        {
+            let (x, w) = (tape.variable(&x), tape.variable(&w));
+            ((x * w + 1.0).tanh() * x.sigmoid()).sum().backward();
+        }
+        tape.reset();
+    })
+}
+
+pub(super) fn layer_norm_softmax() -> Box<dyn FnMut()> {
+    let x = normal([8192, 512], 0);
+    let (scale, shift) = (Tensor::full([512], 1.0), Tensor::zeros([512]));
+    let mut tape = Tape::new();
+    Box::new(move || {
+        {
+            let (scale, shift) = (tape.variable(&scale), tape.variable(&shift));
+            tape.variable(&x).layer_norm(scale, shift, 1e-5).softmax().square().sum().backward();
+        }
+        tape.reset();
+    })
+}
