@@ -41,6 +41,7 @@ mod shape;
 pub mod special;
 mod tape;
 mod tensor;
+mod update;
 mod var;
 
 pub use backward::Gradients;
@@ -57,6 +58,7 @@ pub use registry::{Gradient, Row};
 pub use shape::{MAX_RANK, Shape};
 pub use tape::Tape;
 pub use tensor::Tensor;
+pub use update::{UpdateRule, update};
 pub use var::{Keep, Var};
 
 registry::registry! {

@@ -3,7 +3,8 @@
 use gradome_tape::{Float, Gradients};
 use rayon::prelude::*;
 
-use super::update::CHUNK;
+/// Elements that one thread works on at a time.
+const CHUNK: usize = 32 * 1024;
 use crate::store::ParamId;
 
 /// The Euclidean norm of all parameters' gradients together, summed in f64 in an order that depends on shapes alone.

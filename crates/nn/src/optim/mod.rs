@@ -205,39 +205,29 @@ impl<T: Float> Optimizer<T> {
             let weights = store.get_mut(slot.id).data_mut();
             let keep = 1.0 - learning_rate * self.weight_decay;
             let (scale, steps) = (gradient_scale, slot.steps as f64);
-            let (gradient, moments) = (gradient.data(), &mut slot.moments[..]);
+            let mut state = slot.moments.iter_mut().map(Tensor::data_mut);
+            let state = [state.next().unwrap_or_default(), state.next().unwrap_or_default()];
+            let gradient = gradient.data();
             match self.config {
                 OptimizerConfig::Adam { beta1, beta2, epsilon } => {
                     let step_size = learning_rate / (1.0 - beta1.powf(steps));
                     let root_correction = (1.0 - beta2.powf(steps)).sqrt();
-                    update::Adam { keep, scale, beta1, beta2, epsilon, step_size, root_correction }.apply(
-                        weights,
-                        two(moments),
-                        gradient,
-                    );
+                    let rule = update::Adam { keep, scale, beta1, beta2, epsilon, step_size, root_correction };
+                    gradome_tape::update(&rule, weights, state, gradient);
                 }
                 OptimizerConfig::Radam { beta1, beta2, epsilon } => {
                     let step_size = learning_rate / (1.0 - beta1.powf(steps));
                     let rectified = rectification(beta2, steps);
-                    update::Radam { keep, scale, beta1, beta2, epsilon, step_size, rectified }.apply(
-                        weights,
-                        two(moments),
-                        gradient,
-                    );
+                    let rule = update::Radam { keep, scale, beta1, beta2, epsilon, step_size, rectified };
+                    gradome_tape::update(&rule, weights, state, gradient);
                 }
                 OptimizerConfig::Sgd { momentum, nesterov } => {
-                    update::Sgd { keep, scale, momentum, learning_rate, nesterov }.apply(
-                        weights,
-                        moments[0].data_mut(),
-                        gradient,
-                    );
+                    let rule = update::Sgd { keep, scale, momentum, learning_rate, nesterov };
+                    gradome_tape::update(&rule, weights, state, gradient);
                 }
                 OptimizerConfig::Lion { beta1, beta2 } => {
-                    update::Lion { keep, scale, beta1, beta2, learning_rate }.apply(
-                        weights,
-                        moments[0].data_mut(),
-                        gradient,
-                    );
+                    let rule = update::Lion { keep, scale, beta1, beta2, learning_rate };
+                    gradome_tape::update(&rule, weights, state, gradient);
                 }
             }
         }
@@ -254,12 +244,6 @@ impl<T: Float> Optimizer<T> {
     pub(crate) fn slots_mut(&mut self) -> &mut [Slot<T>] {
         &mut self.slots
     }
-}
-
-/// Both running arrays of Adam and its kin.
-fn two<T: Float>(moments: &mut [Tensor<T>]) -> [&mut [T]; 2] {
-    let [mean, square] = moments else { unreachable!("this rule keeps two moments") };
-    [mean.data_mut(), square.data_mut()]
 }
 
 /// The variance rectification r_t of RAdam times the bias correction sqrt(1 - beta2^t) of the mean square; none while
