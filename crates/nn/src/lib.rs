@@ -39,8 +39,8 @@ pub use checkpoint::{Checkpoint, ModelCard};
 pub use error::{Error, Result};
 pub use init::{Fan, Init, Law};
 pub use layers::{
-    Activation, AttentionSize, BatchNorm, Dropout, Embedding, Gru, LayerNorm, Linear, Lstm, MultiHeadAttention, Norm,
-    RecurrentSize, TransformerEncoderLayer, rotary, sinusoidal_positions,
+    Activation, AttentionSize, BatchNorm, Conv1d, ConvConfig, ConvTranspose1d, Dropout, Embedding, Gru, LayerNorm,
+    Linear, Lstm, MultiHeadAttention, Norm, RecurrentSize, TransformerEncoderLayer, rotary, sinusoidal_positions,
 };
 pub use operator::{Operator, OperatorEntry};
 pub use schedule::{Decay, Schedule};

@@ -4,6 +4,7 @@ use std::fmt::{Debug, Display, LowerExp};
 use std::iter::Sum;
 use std::ops::{AddAssign, DivAssign, MulAssign, SubAssign};
 
+use crate::kernels::gemm::Machine;
 use crate::lane::{Fused, Lane};
 
 mod sealed {
@@ -16,6 +17,7 @@ mod sealed {
 pub trait Float:
     Lane<Scalar = Self>
     + sealed::Sealed
+    + Machine
     + Default
     + Debug
     + Display

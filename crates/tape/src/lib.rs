@@ -47,11 +47,13 @@ mod var;
 pub use backward::Gradients;
 pub use csr::{Csr, CsrError};
 pub use float::Float;
+pub use kernels::activation::Activation;
 pub use kernels::dense::Triangle;
 pub use kernels::{SimdLevel, simd_level};
 pub use lane::{Dual, Fused, Lane};
 pub use op::{Array, At, Draw, Grads, Op, Sample, Samples, Saved, Shapes};
 pub use ops::attention::AttentionOptions;
+pub use ops::convolution::Convolution;
 pub use ops::recurrent::RecurrentOptions;
 pub use ops::viterbi::ViterbiPath;
 pub use registry::{Gradient, Row};
@@ -64,7 +66,8 @@ pub use var::{Keep, Var};
 registry::registry! {
     tables: arithmetic, activation, relaxation, covariance;
     rows: softmax::Softmax, softmax::LogSoftmax, layer_norm::Standardise;
-    ops: matmul::MatMul, linear::Linear, log_sum_exp::LogSumExp, batch_norm::BatchNorm,
+    ops: convolution::Conv1d, convolution::ConvTranspose1d,
+        matmul::MatMul, linear::Linear, log_sum_exp::LogSumExp, batch_norm::BatchNorm,
         reduce::SumAxis, extremum::MaxAxis, extremum::MinAxis,
         extremum::ArgMax, extremum::ArgMin, norm::L2NormAxis,
         layout::Permute, layout::Narrow, layout::Concat, layout::BroadcastTo, gather::Gather,

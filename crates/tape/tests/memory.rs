@@ -1,7 +1,7 @@
 //! A training step in steady state makes no new array and no allocation that grows with its arrays.
 //!
-//! One exception: the `gemm` crate allocates the buffer it packs an operand into at each matrix product. The whole
-//! network is therefore held to making no array; its ops without products are held to what they allocate.
+//! The whole network is held to making no array; its ops without products, whose packing buffers belong to the thread,
+//! are held to what they allocate.
 
 use allocation_counter::{AllocationInfo, measure};
 use gradome_tape::{Tape, Tensor};

@@ -3,6 +3,7 @@
 use gradome_tape::check::Outcome;
 use gradome_tape::{Float, Var};
 
+use super::Activation;
 use crate::check::check_step;
 use crate::init::Init;
 use crate::store::{ParamId, ParamStore, Scope, Step};
@@ -45,6 +46,26 @@ impl Linear {
     pub fn forward<'t, T: Float>(&self, step: Step<'_, 't, T>, x: Var<'t, T>) -> Var<'t, T> {
         x.linear(step.param(self.weight), step.param(self.bias))
     }
+
+    /// The layer followed by a nonlinearity, in one pass where the nonlinearity allows it.
+    ///
+    /// # Panics
+    /// When the last axis has another size.
+    pub fn forward_with<'t, T: Float>(
+        &self,
+        step: Step<'_, 't, T>,
+        x: Var<'t, T>,
+        activation: Activation,
+    ) -> Var<'t, T> {
+        let fused = match activation {
+            Activation::Relu => gradome_tape::Activation::Relu,
+            Activation::Tanh => gradome_tape::Activation::Tanh,
+            Activation::Identity => gradome_tape::Activation::Identity,
+            // their slopes need the value before them
+            Activation::Gelu | Activation::Silu => return activation.apply(self.forward(step, x)),
+        };
+        x.linear_with(step.param(self.weight), step.param(self.bias), fused)
+    }
 }
 
 pub(super) fn check() -> Outcome {
@@ -54,5 +75,11 @@ pub(super) fn check() -> Outcome {
     check_step(&mut outcome, "[5, 4]", &store, &[("x", super::waves([5, 4], 0.1))], false, |step, x| {
         layer.forward(step, x[0])
     });
+    for activation in [Activation::Tanh, Activation::Silu] {
+        let case = format!("[5, 4], {activation:?}");
+        check_step(&mut outcome, &case, &store, &[("x", super::waves([5, 4], 0.1))], false, |step, x| {
+            layer.forward_with(step, x[0], activation)
+        });
+    }
     outcome
 }

@@ -1,6 +1,7 @@
 //! Layers: plain structs of parameter ids.
 
 mod attention;
+mod conv;
 mod dropout;
 mod embedding;
 mod linear;
@@ -9,6 +10,7 @@ mod position;
 mod recurrent;
 
 pub use attention::{AttentionSize, MultiHeadAttention, TransformerEncoderLayer};
+pub use conv::{Conv1d, ConvConfig, ConvTranspose1d};
 pub use dropout::Dropout;
 pub use embedding::Embedding;
 pub use linear::Linear;
@@ -55,6 +57,8 @@ pub(crate) fn checks() -> Vec<OperatorEntry> {
     let layer = |name, check| OperatorEntry { name, kind: "layer", check };
     vec![
         layer("linear-layer", linear::check),
+        layer("conv1d-layer", conv::check),
+        layer("conv-transpose1d-layer", conv::check_transpose),
         layer("layer-norm-layer", norm::check_layer_norm),
         layer("batch-norm-layer", norm::check_batch_norm),
         layer("dropout-layer", dropout::check),

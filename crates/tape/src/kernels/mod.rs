@@ -1,7 +1,9 @@
 //! Loops over plain slices: SIMD dispatch, threads, matrix products. All `unsafe` of the engine is below here.
 
+pub(crate) mod activation;
 pub(crate) mod attention;
 pub(crate) mod buffer;
+pub(crate) mod convolution;
 pub(crate) mod dense;
 pub(crate) mod gates;
 pub(crate) mod gemm;

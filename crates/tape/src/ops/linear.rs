@@ -1,14 +1,18 @@
-//! An affine layer as one op: product and bias in one pass.
+//! An affine layer as one op: product, bias and nonlinearity in one pass.
 
 use crate::float::Float;
-use crate::kernels::gemm::{MatrixRef, gemm};
+use crate::kernels::activation::Activation;
+use crate::kernels::gemm::{Finish, MatrixRef, gemm, gemm_with};
 use crate::kernels::reduce::sum_middle;
+use crate::kernels::{for_each_chunk, rows_per_chunk};
 use crate::op::{Array, At, Grads, Op, Sample, Samples, Saved, Shapes};
 use crate::shape::Shape;
 use crate::var::Var;
 
-/// y = x W + b.
-pub struct Linear;
+/// y = f(x W + b).
+pub struct Linear {
+    activation: Activation,
+}
 
 fn sizes(x: &Shape, w: &Shape, b: &Shape) -> (usize, usize, usize) {
     let inputs = x.last_size();
@@ -31,15 +35,23 @@ impl<T: Float> Op<T> for Linear {
 
     fn forward(&self, x: &[Array<'_, T>], y: &mut [&mut [T]], _: &mut Saved<T>) {
         let (m, k, n) = sizes(&x[0].shape, &x[1].shape, &x[2].shape);
-        for row in y[0].chunks_exact_mut(n.max(1)) {
-            row.copy_from_slice(x[2].data);
-        }
-        gemm((m, k, n), MatrixRef::row_major(x[0].data, k), MatrixRef::row_major(x[1].data, n), y[0], true);
+        let finish = Finish { accumulate: false, bias: Some(x[2].data), activation: self.activation };
+        gemm_with((m, k, n), MatrixRef::row_major(x[0].data, k), MatrixRef::row_major(x[1].data, n), y[0], finish);
     }
 
     fn backward(&self, at: &At<'_, T>, grads: &mut Grads<'_, T>) {
         let (m, k, n) = sizes(&at.x[0].shape, &at.x[1].shape, &at.x[2].shape);
-        let g = at.grad(0);
+        let mut before = at.scratch(if self.activation == Activation::Identity { 0 } else { m * n });
+        let g = if self.activation == Activation::Identity {
+            at.grad(0)
+        } else {
+            let size = rows_per_chunk(n) * n.max(1);
+            for_each_chunk(&mut before, size, |i, before| {
+                let range = i * size..i * size + before.len();
+                self.activation.grad(&at.y[0].data[range.clone()], &at.grad(0)[range], before);
+            });
+            &before
+        };
         let g_matrix = MatrixRef::row_major(g, n);
         if let Some((grad, accumulate)) = grads.write(0) {
             gemm((m, n, k), g_matrix, MatrixRef::row_major(at.x[1].data, n).transposed(), grad, accumulate);
@@ -57,14 +69,20 @@ impl<T: Float> Op<T> for Linear {
 
 impl Samples for Linear {
     const NAME: &'static str = "linear";
-    const DOC: &'static str = "Affine map x W + b over the last axis. PyTorch: `F.linear(x, W.T, b)`.";
+    const DOC: &'static str =
+        "Affine map x W + b over the last axis, then perhaps a nonlinearity. PyTorch: `F.linear(x, W.T, b)`.";
 
     fn samples() -> Vec<Sample<Self>> {
+        let op = |activation| Self { activation };
         vec![
-            Sample::new(Self, -1.0..1.0, &[&[3, 4], &[4, 2], &[2]]),
-            Sample::new(Self, -1.0..1.0, &[&[2, 3, 4], &[4, 5], &[5]]),
-            Sample::new(Self, -1.0..1.0, &[&[4], &[4, 1], &[1]]),
-            Sample::new(Self, -1.0..1.0, &[&[0, 4], &[4, 3], &[3]]),
+            Sample::new(op(Activation::Identity), -1.0..1.0, &[&[3, 4], &[4, 2], &[2]]),
+            Sample::new(op(Activation::Identity), -1.0..1.0, &[&[2, 3, 4], &[4, 5], &[5]]),
+            Sample::new(op(Activation::Identity), -1.0..1.0, &[&[4], &[4, 1], &[1]]),
+            Sample::new(op(Activation::Identity), -1.0..1.0, &[&[0, 4], &[4, 3], &[3]]),
+            Sample::new(op(Activation::Identity), -1.0..1.0, &[&[2, 0], &[0, 3], &[3]]),
+            Sample::new(op(Activation::Relu), -1.0..1.0, &[&[3, 4], &[4, 5], &[5]]),
+            Sample::new(op(Activation::Tanh), -1.0..1.0, &[&[2, 3, 4], &[4, 5], &[5]]),
+            Sample::new(op(Activation::Sigmoid), -1.0..1.0, &[&[3, 4], &[4, 2], &[2]]),
         ]
     }
 }
@@ -75,6 +93,14 @@ impl<'t, T: Float> Var<'t, T> {
     /// # Panics
     /// When the sizes do not fit.
     pub fn linear(self, weight: Self, bias: Self) -> Self {
-        self.tape.record(Linear, &[self, weight, bias])[0]
+        self.linear_with(weight, bias, Activation::Identity)
+    }
+
+    /// The affine map of [`Var::linear`] followed by a nonlinearity, in one pass over the result.
+    ///
+    /// # Panics
+    /// When the sizes do not fit.
+    pub fn linear_with(self, weight: Self, bias: Self, activation: Activation) -> Self {
+        self.tape.record(Linear { activation }, &[self, weight, bias])[0]
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod arithmetic;
 pub(crate) mod attention;
 pub(crate) mod batch_norm;
 pub(crate) mod cholesky;
+pub(crate) mod convolution;
 pub(crate) mod counts;
 pub(crate) mod covariance;
 pub(crate) mod crf;
