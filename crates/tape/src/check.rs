@@ -7,11 +7,11 @@ use std::ops::Range;
 
 use gradome_gradcheck::{Check, Input, Report};
 
-use crate::elementwise::{ElementwiseRow, MAX_OPERANDS};
+use crate::elementwise::{ElementwiseRow, MAX_OPERANDS, MAX_PARAMETERS};
 use crate::float::Float;
-use crate::op::{Draw, Op, Samples};
+use crate::op::{Array, At, Draw, Grads, Op, Samples, Saved, Shapes};
 use crate::registry::{Gradient, Listed};
-use crate::rows::{Fusible, RowFunction};
+use crate::rows::{CompiledRows, Fusible, RowFunction};
 use crate::shape::Shape;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
@@ -158,8 +158,74 @@ fn joined<'t, T: Float>(tape: &'t Tape<T>, outputs: &[Var<'t, T>]) -> Var<'t, T>
     tape.concat(&flat, 0)
 }
 
+/// An op whose gradient is wrong by one part in a hundred: what a check must find.
+struct Mutated<O>(O);
+
+impl<O: Op<f64>> Op<f64> for Mutated<O> {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+    fn shapes(&self, inputs: &[Shape]) -> Shapes {
+        self.0.shapes(inputs)
+    }
+    fn forward(&self, x: &[Array<'_, f64>], y: &mut [&mut [f64]], saved: &mut Saved<f64>) {
+        self.0.forward(x, y, saved);
+    }
+    fn backward(&self, at: &At<'_, f64>, grads: &mut Grads<'_, f64>) {
+        self.0.backward(at, grads);
+        for slot in grads.slots.iter_mut().flatten().filter(|slot| !slot.fresh) {
+            slot.data.iter_mut().for_each(|g| *g *= 1.01);
+        }
+    }
+}
+
+/// An elementwise op or a function of rows as a coarse op, so that its gradient can be made wrong.
+struct Alone(Fusible<f64>, [f64; MAX_PARAMETERS]);
+
+impl Op<f64> for Alone {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+    fn shapes(&self, inputs: &[Shape]) -> Shapes {
+        Shapes::from_elem(inputs[0], 1)
+    }
+    fn forward(&self, x: &[Array<'_, f64>], y: &mut [&mut [f64]], _: &mut Saved<f64>) {
+        self.0.forward(&slices(x), &self.1, x[0].shape.last_size(), y[0]);
+    }
+    fn backward(&self, at: &At<'_, f64>, grads: &mut Grads<'_, f64>) {
+        for operand in 0..self.0.operands() {
+            let Some(out) = grads.sum(operand) else { continue };
+            let width = at.x[0].shape.last_size();
+            self.0.backward(operand, &slices(at.x), &self.1, width, at.y[0].data, at.grad(0), out);
+        }
+    }
+}
+
+fn slices<'a>(x: &[Array<'a, f64>]) -> [&'a [f64]; MAX_OPERANDS] {
+    std::array::from_fn(|i| x.get(i).map_or(&[][..], |x| x.data))
+}
+
+/// Whether a check finds the gradient of an elementwise op or function of rows when it is wrong.
+fn finds_mutation(op: Fusible<f64>, parameters: [f64; MAX_PARAMETERS], ranges: &[Range<f64>]) -> bool {
+    let operand = |(i, range): (usize, &Range<f64>)| {
+        (format!("operand {i}"), draw(&Shape::new(&[3, 4]), &Draw::Real(range.clone()), i))
+    };
+    let inputs: Vec<_> = ranges.iter().enumerate().map(operand).collect();
+    let sound = check_op(&gradient_check(), || Alone(op, parameters), &inputs);
+    let wrong = check_op(&gradient_check(), || Mutated(Alone(op, parameters)), &inputs);
+    sound.passed() && !wrong.passed()
+}
+
+pub(crate) fn finds_mutation_of_elementwise(row: &ElementwiseRow) -> bool {
+    finds_mutation(Fusible::Elementwise(row.double), row.parameters, row.ranges)
+}
+
+pub(crate) fn finds_mutation_of_rows<F: RowFunction>() -> bool {
+    finds_mutation(Fusible::Rows(&<F as CompiledRows<f64>>::OP), F::PARAMETERS, &[F::RANGE])
+}
+
 /// Checks one of the library's coarse ops at its samples.
-pub(crate) fn check_samples<O: Op<f32> + Op<f64> + Samples + Listed>() -> Outcome {
+pub(crate) fn check_samples<O: Op<f32> + Op<f64> + Samples + Listed>(mutated: bool) -> Outcome {
     let mut outcome = Outcome::new(O::NAME);
     for (case, sample) in O::samples().into_iter().enumerate() {
         let values: Vec<Tensor<f64>> =
@@ -178,7 +244,9 @@ pub(crate) fn check_samples<O: Op<f32> + Op<f64> + Samples + Listed>() -> Outcom
                     for (&i, var) in differentiable.iter().zip(vars) {
                         operands[i] = *var;
                     }
-                    joined(tape, &tape.record(op(), &operands))
+                    let outputs =
+                        if mutated { tape.custom(Mutated(op()), &operands) } else { tape.record(op(), &operands) };
+                    joined(tape, &outputs)
                 });
                 outcome.add(&case_name, &report);
             }
@@ -265,6 +333,7 @@ pub(crate) fn check_elementwise(name: &'static str, gradient: Gradient, row: &El
     }
     check_slopes(row, &mut outcome);
     check_single(row, &mut outcome);
+    check_lanes(row, &mut outcome);
     outcome
 }
 
@@ -323,6 +392,47 @@ fn check_single(row: &ElementwiseRow, outcome: &mut Outcome) {
     }
 }
 
+/// Numbers at the edges of f32, and none at all.
+const EDGES: [f32; 10] =
+    [0.0, -0.0, 1e-40, -1e-40, f32::MIN_POSITIVE, 1e30, -1e30, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+
+/// The vectorised f32 path against the formula one number at a time, on every length up to 67: the same bits as with
+/// fused multiply-add one by one, or without; and within the tolerance of the latter on numbers of the op's range.
+fn check_lanes(row: &ElementwiseRow, outcome: &mut Outcome) {
+    let p = row.parameters.map(|p| p as f32);
+    for len in 0..=67 {
+        let edge = |operand: usize, i: usize| (i * 7 + operand * 3 + len).is_multiple_of(4);
+        let x: Vec<Vec<f32>> = row
+            .ranges
+            .iter()
+            .enumerate()
+            .map(|(operand, range)| {
+                let value = |i: usize| match edge(operand, i) {
+                    true => EDGES[(i * 3 + operand * 5 + len) % EDGES.len()],
+                    false => {
+                        (range.start + (range.end - range.start) * spread(1 + len * 71 + operand * 7919 + i)) as f32
+                    }
+                };
+                (0..len).map(value).collect()
+            })
+            .collect();
+        let slices = std::array::from_fn(|operand| x.get(operand).map_or(&[][..], |x| x));
+        let mut y = vec![0.0; len];
+        (row.single.forward)(&slices, &p, &mut y);
+        for (i, &y) in y.iter().enumerate() {
+            let x = std::array::from_fn(|operand| x.get(operand).map_or(0.0, |x| x[i]));
+            let [plain, fused] = row.one_by_one.map(|value| value(x, p));
+            let same = |one: f32| y.to_bits() == one.to_bits() || (y.is_nan() && one.is_nan());
+            outcome.require(same(plain) || same(fused), || {
+                format!("length {len}, at {x:?}: {y} in a loop, {plain} or {fused} one by one")
+            });
+            let usual = (0..row.ranges.len()).all(|operand| !edge(operand, i));
+            let ulp = f64::from((y - plain).abs()) / (f64::from(f32::EPSILON) * f64::from(plain.abs().max(1.0)));
+            outcome.require(!usual || ulp <= ULP_TOLERANCE, || format!("at {x:?}: {y} is {ulp:.1} ulp from {plain}"));
+        }
+    }
+}
+
 /// Shapes at which row functions are tried: rows shorter and longer than a register, of one element, and none.
 const ROW_SHAPES: [&[usize]; 5] = [&[4, 5], &[2, 3, 17], &[37], &[2, 1], &[0, 3]];
 
@@ -340,6 +450,12 @@ pub(crate) fn check_rows<F: RowFunction>() -> Outcome {
         let double = Tape::new().constant(&x).rows::<F>(F::PARAMETERS).value();
         let single = Tape::new().constant(&x.cast::<f32>()).rows::<F>(F::PARAMETERS).value();
         outcome.require_single(&format!("shape {shape:?}"), &single.to_f64(), double.data());
+    }
+    for width in 1..=67 {
+        let x = draw(&Shape::new(&[3, width]), &Draw::Real(F::RANGE), width);
+        let double = Tape::new().constant(&x).rows::<F>(F::PARAMETERS).value();
+        let single = Tape::new().constant(&x.cast::<f32>()).rows::<F>(F::PARAMETERS).value();
+        outcome.require_single(&format!("width {width}"), &single.to_f64(), double.data());
     }
     outcome
 }

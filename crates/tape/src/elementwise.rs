@@ -117,7 +117,11 @@ pub struct ElementwiseRow {
     pub(crate) ranges: &'static [std::ops::Range<f64>],
     pub(crate) parameters: [f64; MAX_PARAMETERS],
     pub(crate) dual: fn([f64; MAX_OPERANDS], [f64; MAX_PARAMETERS], usize) -> (f64, f64),
+    /// The value of one number in f32, without and with fused multiply-add.
+    pub(crate) one_by_one: [OneByOne; 2],
 }
+
+type OneByOne = fn([f32; MAX_OPERANDS], [f32; MAX_PARAMETERS]) -> f32;
 
 impl ElementwiseRow {
     pub(crate) fn of<F: Formula>(
@@ -135,9 +139,14 @@ impl ElementwiseRow {
                 ranges,
                 parameters,
                 dual: dual_and_slope::<F>,
+                one_by_one: [one::<F, f32>, one::<F, crate::lane::Fused<f32>>],
             },
         )
     }
+}
+
+fn one<F: Formula, L: Lane<Scalar = f32>>(x: [f32; MAX_OPERANDS], p: [f32; MAX_PARAMETERS]) -> f32 {
+    F::value::<L>(x.map(L::new), p.map(L::new)).get()
 }
 
 /// The derivative with respect to one operand, by dual numbers of the reference and by the formula's own slope.

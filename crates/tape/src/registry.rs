@@ -3,6 +3,8 @@
 //! An op reaches the public API only through the `registry!` list at the crate's root: recording requires [`Listed`],
 //! which nothing but that list implements. So an op without documentation, samples and a check does not compile.
 
+use std::sync::Arc;
+
 use crate::check::{self, Outcome};
 use crate::elementwise::ElementwiseRow;
 use crate::op::{Op, Samples};
@@ -35,25 +37,52 @@ pub struct Row {
     /// How it behaves under differentiation.
     pub gradient: Gradient,
     check: Box<dyn Fn() -> Outcome + Send + Sync>,
+    finds_mutation: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Row {
     pub(crate) fn elementwise(name: &'static str, doc: &'static str, gradient: Gradient, row: ElementwiseRow) -> Self {
-        Self { name, doc, gradient, check: Box::new(move || check::check_elementwise(name, gradient, &row)) }
+        let row = Arc::new(row);
+        let again = Arc::clone(&row);
+        Self {
+            name,
+            doc,
+            gradient,
+            check: Box::new(move || check::check_elementwise(name, gradient, &row)),
+            finds_mutation: Box::new(move || check::finds_mutation_of_elementwise(&again)),
+        }
     }
 
     pub(crate) fn rows<F: RowFunction>() -> Self {
-        Self { name: F::NAME, doc: F::DOC, gradient: Gradient::Exact, check: Box::new(check::check_rows::<F>) }
+        Self {
+            name: F::NAME,
+            doc: F::DOC,
+            gradient: Gradient::Exact,
+            check: Box::new(check::check_rows::<F>),
+            finds_mutation: Box::new(check::finds_mutation_of_rows::<F>),
+        }
     }
 
     pub(crate) fn coarse<O: Op<f32> + Op<f64> + Samples + Listed>() -> Self {
-        Self { name: O::NAME, doc: O::DOC, gradient: O::GRADIENT, check: Box::new(check::check_samples::<O>) }
+        Self {
+            name: O::NAME,
+            doc: O::DOC,
+            gradient: O::GRADIENT,
+            check: Box::new(|| check::check_samples::<O>(false)),
+            finds_mutation: Box::new(|| !check::check_samples::<O>(true).passed()),
+        }
     }
 
     /// Checks the op: f64 gradients against finite differences at several shapes, or against those of what it stands
     /// for when they are surrogates, and f32 values against f64.
     pub fn check(&self) -> Outcome {
         (self.check)()
+    }
+
+    /// Whether the check of this op fails, as it must, when its gradient is made wrong by one part in a hundred. For
+    /// ops whose gradient is that of their value.
+    pub fn finds_mutation(&self) -> bool {
+        (self.finds_mutation)()
     }
 }
 
