@@ -1,7 +1,8 @@
 //! Parameters under dotted paths, and how they meet a tape.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use gradome_tape::{Float, Gradients, Shape, Tape, Tensor, Var};
 use rand::{RngExt, SeedableRng};
@@ -282,6 +283,48 @@ impl<'s, 't, T: Float> Step<'s, 't, T> {
     /// Runs `draw` with the step's generator.
     pub fn with_rng<R>(self, draw: impl FnOnce(&mut Rng) -> R) -> R {
         draw(&mut self.bound.rng.borrow_mut())
+    }
+
+    /// Computes `f` without keeping its intermediate values; the backward pass computes them again, with the same
+    /// noise. See [`Tape::recompute`]; parameters need not be among the inputs.
+    ///
+    /// ```
+    /// use gradome_nn::{Linear, ParamStore, Step};
+    /// use gradome_tape::{Tape, Tensor};
+    ///
+    /// let mut store = ParamStore::<f32>::new(0);
+    /// let layer = Linear::new(&mut store.scope("layer"), 3, 3);
+    /// let tape = Tape::new();
+    /// let bound = store.bind(&tape);
+    /// let step = Step::eval(&tape, &bound);
+    /// let x = tape.constant(&Tensor::zeros([4, 3]));
+    /// let id = layer.weight;
+    /// let y = step.recompute(&[x], move |step, x| layer.forward(step, x[0]).tanh());
+    /// assert!(y.sum().backward().get(id.key()).is_some());
+    /// ```
+    pub fn recompute<F>(self, inputs: &[Var<'t, T>], f: F) -> Var<'t, T>
+    where
+        F: for<'b, 'u> Fn(Step<'b, 'u, T>, &[Var<'u, T>]) -> Var<'u, T> + 'static,
+    {
+        let parameters = self.bound.vars.len();
+        let operands: Vec<_> = self.bound.vars.iter().chain(inputs).copied().collect();
+        let (rng, training) = (self.bound.rng.borrow().clone(), self.training);
+        // what the run leaves behind: the generator as it is then, and running averages
+        let left = Rc::new(Cell::new(None));
+        let leave = Rc::clone(&left);
+        let y = self.tape.recompute(&operands, move |tape, operands| {
+            let (vars, inputs) = operands.split_at(parameters);
+            let bound =
+                Bound { vars: vars.to_vec(), updates: RefCell::new(Vec::new()), rng: RefCell::new(rng.clone()) };
+            let y = f(Step { tape, bound: &bound, training }, inputs);
+            leave.set(Some((bound.rng.into_inner(), bound.updates.into_inner())));
+            y
+        });
+        if let Some((rng, updates)) = left.take() {
+            *self.bound.rng.borrow_mut() = rng;
+            self.bound.updates.borrow_mut().extend(updates);
+        }
+        y
     }
 
     /// Leaves a new value of a running average, to be stored after the step.

@@ -35,6 +35,7 @@ mod kernels;
 mod lane;
 mod op;
 mod ops;
+mod recompute;
 mod registry;
 mod rows;
 mod shape;

@@ -88,9 +88,25 @@ impl<T: Float> Default for Tape<T> {
 impl<T: Float> Tape<T> {
     /// An empty tape with a pool of its own.
     pub fn new() -> Self {
-        Self {
-            nodes: RefCell::new(Nodes { list: Vec::new(), recording: true, eager: false, watch: false, anomaly: None }),
-            pool: Pool::default(),
+        Self::with_pool(Pool::default())
+    }
+
+    pub(crate) fn with_pool(pool: Pool<T>) -> Self {
+        let nodes = Nodes { list: Vec::new(), recording: true, eager: false, watch: false, anomaly: None };
+        Self { nodes: RefCell::new(nodes), pool }
+    }
+
+    /// Evaluates as another tape does: at once or not, watching or not.
+    pub(crate) fn inherit(&self, other: &Self) {
+        let (mut own, other) = (self.nodes.borrow_mut(), other.nodes());
+        (own.eager, own.watch) = (other.eager, other.watch);
+    }
+
+    /// Keeps an anomaly that a part of the computation found, unless there was one before.
+    pub(crate) fn note(&self, anomaly: Option<String>) {
+        let mut nodes = self.nodes.borrow_mut();
+        if nodes.anomaly.is_none() {
+            nodes.anomaly = anomaly;
         }
     }
 
