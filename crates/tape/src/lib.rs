@@ -55,6 +55,8 @@ pub use lane::{Dual, Fused, Lane};
 pub use op::{Array, At, Draw, Grads, Op, Sample, Samples, Saved, Shapes};
 pub use ops::attention::AttentionOptions;
 pub use ops::convolution::Convolution;
+pub use ops::join::Padding;
+pub use ops::layout::Span;
 pub use ops::recurrent::RecurrentOptions;
 pub use ops::viterbi::ViterbiPath;
 pub use registry::{Gradient, Row};
@@ -71,7 +73,6 @@ registry::registry! {
         matmul::MatMul, linear::Linear, log_sum_exp::LogSumExp, batch_norm::BatchNorm,
         reduce::SumAxis, extremum::MaxAxis, extremum::MinAxis,
         extremum::ArgMax, extremum::ArgMin, norm::L2NormAxis,
-        layout::Permute, layout::Narrow, layout::Concat, layout::BroadcastTo, gather::Gather,
         scan::CumSum, scan::CumLogSumExp, scan::CumProd, sort::Sort, sort::ArgSort,
         gumbel::OneHotThrough, quantile::Quantile,
         attention::Attention, recurrent::Lstm, recurrent::Gru,
@@ -79,6 +80,10 @@ registry::registry! {
         inverse::Inverse, inverse::LogDet, eigh::Eigh,
         sparse::SparseMatMul, sparse::MatMulSparse, distance::SquaredDistances, distance::CosineSimilarity,
         pwm_scan::PwmScan, gp::GpLogLikelihood, gp::GpLogLikelihoodShared,
+        layout::Permute, layout::Slice, layout::Windows, layout::Diagonal, layout::BroadcastTo,
+        join::Concat, join::Pad, join::DiagonalEmbed, triangle::Triangle,
+        gather::IndexSelect, gather::Gather, gather::ScatterAdd,
+        segment::SegmentSum, segment::SegmentMax, segment::SegmentSoftmax,
         counts::NegativeBinomial, counts::Poisson,
         hmm::HmmLogLikelihood, hmm::HmmPosteriors, crf::PathLogWeight,
 }

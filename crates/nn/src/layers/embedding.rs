@@ -26,7 +26,7 @@ impl Embedding {
     /// # Panics
     /// When a category is outside of the table.
     pub fn forward<'t, T: Float>(&self, step: Step<'_, 't, T>, categories: &Arc<[u32]>) -> Var<'t, T> {
-        step.param(self.table).gather(categories)
+        step.param(self.table).index_select(0, categories)
     }
 }
 

@@ -139,7 +139,7 @@ impl Lstm {
             last_c.push(c);
             output
         });
-        [output, step.tape.stack(&last_h), step.tape.stack(&last_c)]
+        [output, step.tape.stack(&last_h, 0), step.tape.stack(&last_c, 0)]
     }
 }
 
@@ -177,7 +177,7 @@ impl Gru {
             last.push(h);
             output
         });
-        [output, step.tape.stack(&last)]
+        [output, step.tape.stack(&last, 0)]
     }
 }
 

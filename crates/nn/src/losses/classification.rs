@@ -100,7 +100,7 @@ impl CrossEntropy {
         };
         let places: Arc<[u32]> = classes.iter().enumerate().map(at).collect();
         let ln_p = logits.reshape([rows, count]).log_softmax();
-        let picked = ln_p.reshape([rows * count]).gather(&places);
+        let picked = ln_p.reshape([rows * count]).index_select(0, &places);
         let weights = Tensor::from_fn([rows], |row| T::of((1.0 - self.label_smoothing) * self.weight_of(classes[row])));
         let (weights, zeros) = (tape.constant(&weights), tape.full([rows], 0.0));
         // minus infinity times 0 is not a number: it is left out

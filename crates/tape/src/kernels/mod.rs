@@ -7,9 +7,11 @@ pub(crate) mod convolution;
 pub(crate) mod dense;
 pub(crate) mod gates;
 pub(crate) mod gemm;
+pub(crate) mod indexed;
 pub(crate) mod markov;
 pub(crate) mod math32;
 pub(crate) mod reduce;
+pub(crate) mod strided;
 pub(crate) mod sweep;
 pub(crate) mod tile;
 

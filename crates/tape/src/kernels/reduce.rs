@@ -1,8 +1,8 @@
 //! Sums in a fixed order, so that bits depend on shapes alone.
 
 use crate::float::Float;
-use crate::kernels::buffer::Pool;
-use crate::kernels::sweep::{add_assign, strided_offset, sum_blocks, sum_slice};
+use crate::kernels::buffer::{Buffer, Pool};
+use crate::kernels::sweep::{add_assign, sum_blocks, sum_slice};
 use crate::kernels::{CHUNK, for_each_chunk, rows_per_chunk};
 use crate::shape::Shape;
 
@@ -55,25 +55,22 @@ fn sum_rows<T: Float>(x: &[T], width: usize, out: &mut [T]) {
     }
 }
 
-/// Adds an array of shape `from` to `out` of the smaller shape `to`, summing over the axes that were broadcast.
+/// Adds an array of shape `from` to `out` of the smaller shape `to`, summing over the axes that were broadcast: one run
+/// of neighbours after the other, the innermost first.
 pub(crate) fn add_summed_to<T: Float>(x: &[T], from: &Shape, out: &mut [T], to: &Shape, pool: &Pool<T>) {
     let lead = from.rank() - to.rank();
-    let size = |axis: usize| if axis < lead { 1 } else { to[axis - lead] };
-    // one run of broadcast axes between two runs of kept axes is the common case: [outer, n, inner]
-    let broadcast = |axis: &usize| size(*axis) != from[*axis];
-    let first = (0..from.rank()).find(broadcast).unwrap_or(0);
-    let last = (0..from.rank()).rfind(broadcast).unwrap_or(0);
-    if (first..=last).all(|axis| size(axis) == 1) {
-        let outer = from[..first].iter().product();
-        let n = from[first..=last].iter().product();
-        let inner = from[last + 1..].iter().product();
-        let mut summed = pool.take(out.len());
-        sum_middle(x, (outer, n, inner), &mut summed, pool);
-        add_assign(out, &summed);
-    } else {
-        let strides = to.strides_in(from);
-        for (i, &value) in x.iter().enumerate() {
-            out[strided_offset(i, &strides, from)] += value;
-        }
+    let kept = |axis: usize| if axis < lead { 1 } else { to[axis - lead] };
+    let mut shape = *from;
+    let mut summed: Option<Buffer<T>> = None;
+    while let Some(last) = (0..shape.rank()).rfind(|&axis| kept(axis) != shape[axis]) {
+        let first = (0..last).rev().take_while(|&axis| kept(axis) == 1).last().unwrap_or(last);
+        let outer = shape[..first].iter().product();
+        let n = shape[first..=last].iter().product();
+        let inner = shape[last + 1..].iter().product();
+        let mut next = pool.take(outer * inner);
+        sum_middle(summed.as_deref().unwrap_or(x), (outer, n, inner), &mut next, pool);
+        summed = Some(next);
+        shape = (first..=last).fold(shape, |shape, axis| shape.with(axis, 1));
     }
+    add_assign(out, summed.as_deref().unwrap_or(x));
 }
