@@ -4,6 +4,7 @@ use std::fmt::{Debug, Display, LowerExp};
 use std::iter::Sum;
 use std::ops::{AddAssign, DivAssign, MulAssign, SubAssign};
 
+use crate::kernels::fourier::Transforms;
 use crate::kernels::gemm::Machine;
 use crate::lane::{Fused, Lane};
 
@@ -18,6 +19,7 @@ pub trait Float:
     Lane<Scalar = Self>
     + sealed::Sealed
     + Machine
+    + Transforms
     + Default
     + Debug
     + Display

@@ -57,6 +57,7 @@ pub use ops::attention::AttentionOptions;
 pub use ops::convolution::Convolution;
 pub use ops::join::Padding;
 pub use ops::layout::Span;
+pub use ops::fourier::FftNorm;
 pub use ops::recurrent::RecurrentOptions;
 pub use ops::viterbi::ViterbiPath;
 pub use registry::{Gradient, Row};
@@ -86,4 +87,5 @@ registry::registry! {
         segment::SegmentSum, segment::SegmentMax, segment::SegmentSoftmax,
         counts::NegativeBinomial, counts::Poisson,
         hmm::HmmLogLikelihood, hmm::HmmPosteriors, crf::PathLogWeight,
+        fourier::Rfft, fourier::Irfft, spectral_conv::SpectralConv,
 }

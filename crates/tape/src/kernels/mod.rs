@@ -5,6 +5,7 @@ pub(crate) mod attention;
 pub(crate) mod buffer;
 pub(crate) mod convolution;
 pub(crate) mod dense;
+pub(crate) mod fourier;
 pub(crate) mod gates;
 pub(crate) mod gemm;
 pub(crate) mod indexed;
