@@ -58,6 +58,7 @@ pub use ops::convolution::Convolution;
 pub use ops::join::Padding;
 pub use ops::layout::Span;
 pub use ops::fourier::FftNorm;
+pub use ops::pooling::Pool1d;
 pub use ops::recurrent::RecurrentOptions;
 pub use ops::viterbi::ViterbiPath;
 pub use registry::{Gradient, Row};
@@ -88,4 +89,5 @@ registry::registry! {
         counts::NegativeBinomial, counts::Poisson,
         hmm::HmmLogLikelihood, hmm::HmmPosteriors, crf::PathLogWeight,
         fourier::Rfft, fourier::Irfft, spectral_conv::SpectralConv,
+        pooling::MaxPool1d, pooling::AvgPool1d, group_norm::GroupNorm, rms_norm::RmsNorm,
 }

@@ -125,6 +125,25 @@ fn bits_do_not_depend_on_threads() {
     }
 }
 
+#[test]
+fn single_precision_follows_double() {
+    for (n, modes) in [(8192, 64), (10_000, 16), (1009, 20), (4096, 2049)] {
+        let value = |tape: &Tape<f64>| {
+            let w = [0.5, 1.5].map(|phase| tape.constant(&wave(&[2, 2, modes], phase)));
+            (tape.constant(&wave(&[1, 2, n], 0.2)) + 1.0).spectral_conv(w[0], w[1]).value()
+        };
+        let single = |tape: &Tape<f32>| {
+            let w = [0.5, 1.5].map(|phase| tape.constant(&wave(&[2, 2, modes], phase)));
+            (tape.constant(&wave(&[1, 2, n], 0.2)) + 1.0).spectral_conv(w[0], w[1]).value()
+        };
+        let (double, single) = (value(&Tape::new()), single(&Tape::new()));
+        let largest = double.data().iter().fold(0.0, |a: f64, b| a.max(b.abs()));
+        for (s, d) in single.data().iter().zip(double.data()) {
+            assert!((f64::from(*s) - d).abs() < 2e-6 * largest, "length {n}, {modes} modes: {s}, {d}");
+        }
+    }
+}
+
 /// y = spectral convolution + bias, loss = sum(y t) + mean(y^2) / 2, against neuraloperator's numbers.
 fn parity<T: Float>(golden: &Golden, output: f64, gradient: f64) {
     let tape = Tape::<T>::new();
