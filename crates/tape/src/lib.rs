@@ -55,9 +55,10 @@ pub use lane::{Dual, Fused, Lane};
 pub use op::{Array, At, Draw, Grads, Op, Sample, Samples, Saved, Shapes};
 pub use ops::attention::AttentionOptions;
 pub use ops::convolution::Convolution;
+pub use ops::fft_conv::ConvEnds;
+pub use ops::fourier::FftNorm;
 pub use ops::join::Padding;
 pub use ops::layout::Span;
-pub use ops::fourier::FftNorm;
 pub use ops::pooling::Pool1d;
 pub use ops::recurrent::RecurrentOptions;
 pub use ops::viterbi::ViterbiPath;
@@ -88,6 +89,6 @@ registry::registry! {
         segment::SegmentSum, segment::SegmentMax, segment::SegmentSoftmax,
         counts::NegativeBinomial, counts::Poisson,
         hmm::HmmLogLikelihood, hmm::HmmPosteriors, crf::PathLogWeight,
-        fourier::Rfft, fourier::Irfft, spectral_conv::SpectralConv,
+        fourier::Rfft, fourier::Irfft, spectral_conv::SpectralConv, fft_conv::FftConv1d,
         pooling::MaxPool1d, pooling::AvgPool1d, group_norm::GroupNorm, rms_norm::RmsNorm,
 }

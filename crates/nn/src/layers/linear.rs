@@ -62,7 +62,9 @@ impl Linear {
             Activation::Tanh => gradome_tape::Activation::Tanh,
             Activation::Identity => gradome_tape::Activation::Identity,
             // their slopes need the value before them
-            Activation::Gelu | Activation::Silu => return activation.apply(self.forward(step, x)),
+            Activation::Gelu | Activation::GeluErf | Activation::Silu => {
+                return activation.apply(self.forward(step, x));
+            }
         };
         x.linear_with(step.param(self.weight), step.param(self.bias), fused)
     }

@@ -4,19 +4,23 @@ mod attention;
 mod conv;
 mod dropout;
 mod embedding;
+mod fno;
 mod linear;
 mod norm;
 mod position;
 mod recurrent;
+mod spectral;
 
 pub use attention::{AttentionSize, MultiHeadAttention, TransformerEncoderLayer};
 pub use conv::{Conv1d, ConvConfig, ConvTranspose1d};
 pub use dropout::Dropout;
 pub use embedding::Embedding;
+pub use fno::{Fno1d, FnoBlock, FnoConfig};
 pub use linear::Linear;
-pub use norm::{BatchNorm, LayerNorm, Norm};
+pub use norm::{BatchNorm, GroupNorm, LayerNorm, Norm, RmsNorm};
 pub use position::{rotary, sinusoidal_positions};
 pub use recurrent::{Gru, Lstm, RecurrentSize};
+pub use spectral::{FftConv1d, SpectralConv1d};
 
 use gradome_tape::{Float, Var};
 use serde::{Deserialize, Serialize};
@@ -32,6 +36,8 @@ pub enum Activation {
     Relu,
     /// The Gaussian error linear unit, tanh form.
     Gelu,
+    /// The Gaussian error linear unit, exact form.
+    GeluErf,
     /// x sigmoid(x).
     Silu,
     /// The hyperbolic tangent.
@@ -46,6 +52,7 @@ impl Activation {
         match self {
             Self::Relu => x.relu(),
             Self::Gelu => x.gelu(),
+            Self::GeluErf => x.gelu_erf(),
             Self::Silu => x.silu(),
             Self::Tanh => x.tanh(),
             Self::Identity => x,
@@ -61,12 +68,17 @@ pub(crate) fn checks() -> Vec<OperatorEntry> {
         layer("conv-transpose1d-layer", conv::check_transpose),
         layer("layer-norm-layer", norm::check_layer_norm),
         layer("batch-norm-layer", norm::check_batch_norm),
+        layer("group-norm-layer", norm::check_group_norm),
+        layer("rms-norm-layer", norm::check_rms_norm),
         layer("dropout-layer", dropout::check),
         layer("embedding-layer", embedding::check),
         layer("multi-head-attention-layer", attention::check_attention),
         layer("transformer-encoder-layer", attention::check_transformer),
         layer("lstm-layer", recurrent::check_lstm),
         layer("gru-layer", recurrent::check_gru),
+        layer("spectral-conv-layer", spectral::check_spectral),
+        layer("fft-conv-layer", spectral::check_fft_conv),
+        layer("fno-layer", fno::check),
     ]
 }
 

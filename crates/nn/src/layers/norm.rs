@@ -100,6 +100,84 @@ impl BatchNorm {
     }
 }
 
+/// Normalises groups of channels of each sample, then scales and shifts each channel (Wu & He 2018).
+///
+/// One channel a group is instance normalisation. PyTorch: `nn.GroupNorm`.
+#[derive(Clone, Debug)]
+pub struct GroupNorm {
+    scale: ParamId,
+    shift: ParamId,
+    groups: usize,
+    epsilon: f64,
+}
+
+impl GroupNorm {
+    /// Adds scale (1) and shift (0).
+    ///
+    /// # Panics
+    /// When the groups do not divide the channels.
+    pub fn new<T: Float>(scope: &mut Scope<'_, T>, groups: usize, channels: usize, epsilon: f64) -> Self {
+        assert!(
+            groups > 0 && channels.is_multiple_of(groups),
+            "group norm: {groups} groups do not divide {channels} channels"
+        );
+        Self {
+            scale: scope.parameter("scale", [channels], Init::Constant(1.0)),
+            shift: scope.parameter("shift", [channels], Init::Constant(0.0)),
+            groups,
+            epsilon,
+        }
+    }
+
+    /// `[batch, channels, ..]` to the same shape.
+    ///
+    /// # Panics
+    /// When the second axis has another size.
+    pub fn forward<'t, T: Float>(&self, step: Step<'_, 't, T>, x: Var<'t, T>) -> Var<'t, T> {
+        x.group_norm(self.groups, step.param(self.scale), step.param(self.shift), self.epsilon)
+    }
+}
+
+/// Divides the last axis by its root mean square, then scales (Zhang & Sennrich 2019). PyTorch: `nn.RMSNorm`.
+#[derive(Clone, Debug)]
+pub struct RmsNorm {
+    scale: ParamId,
+    epsilon: f64,
+}
+
+impl RmsNorm {
+    /// Adds the scale (1).
+    pub fn new<T: Float>(scope: &mut Scope<'_, T>, features: usize, epsilon: f64) -> Self {
+        Self { scale: scope.parameter("scale", [features], Init::Constant(1.0)), epsilon }
+    }
+
+    /// `[.., features]` to the same shape.
+    ///
+    /// # Panics
+    /// When the last axis has another size.
+    pub fn forward<'t, T: Float>(&self, step: Step<'_, 't, T>, x: Var<'t, T>) -> Var<'t, T> {
+        x.rms_norm(step.param(self.scale), self.epsilon)
+    }
+}
+
+pub(super) fn check_group_norm() -> Outcome {
+    let mut outcome = Outcome::new("group-norm-layer");
+    let mut store = ParamStore::new(1);
+    let layer = GroupNorm::new(&mut store.scope("norm"), 2, 4, 1e-5);
+    check_step(&mut outcome, "[2, 4, 5]", &store, &[("x", waves([2, 4, 5], 0.3))], true, |step, x| {
+        layer.forward(step, x[0])
+    });
+    outcome
+}
+
+pub(super) fn check_rms_norm() -> Outcome {
+    let mut outcome = Outcome::new("rms-norm-layer");
+    let mut store = ParamStore::new(1);
+    let layer = RmsNorm::new(&mut store.scope("norm"), 6, 1e-5);
+    check_step(&mut outcome, "[4, 6]", &store, &[("x", waves([4, 6], 0.3))], true, |step, x| layer.forward(step, x[0]));
+    outcome
+}
+
 pub(super) fn check_layer_norm() -> Outcome {
     let mut outcome = Outcome::new("layer-norm-layer");
     let mut store = ParamStore::new(1);
