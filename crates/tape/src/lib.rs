@@ -58,9 +58,11 @@ pub use ops::convolution::Convolution;
 pub use ops::fft_conv::ConvEnds;
 pub use ops::fourier::FftNorm;
 pub use ops::join::Padding;
+pub use ops::kalman::StateSpace;
 pub use ops::layout::Span;
 pub use ops::pooling::Pool1d;
 pub use ops::recurrent::RecurrentOptions;
+pub use ops::selective_scan::SelectiveScan;
 pub use ops::viterbi::ViterbiPath;
 pub use registry::{Gradient, Row};
 pub use shape::{MAX_RANK, Shape};
@@ -91,4 +93,5 @@ registry::registry! {
         hmm::HmmLogLikelihood, hmm::HmmPosteriors, crf::PathLogWeight,
         fourier::Rfft, fourier::Irfft, spectral_conv::SpectralConv, fft_conv::FftConv1d,
         pooling::MaxPool1d, pooling::AvgPool1d, group_norm::GroupNorm, rms_norm::RmsNorm,
+        kalman::LinearGaussian, selective_scan::SelectiveScan,
 }

@@ -12,9 +12,11 @@ pub(crate) mod indexed;
 pub(crate) mod markov;
 pub(crate) mod math32;
 pub(crate) mod reduce;
+pub(crate) mod selective_scan;
 pub(crate) mod strided;
 pub(crate) mod sweep;
 pub(crate) mod tile;
+pub(crate) mod tiles;
 
 use std::sync::OnceLock;
 
