@@ -39,9 +39,9 @@ pub use checkpoint::{Checkpoint, ModelCard};
 pub use error::{Error, Result};
 pub use init::{Fan, Init, Law};
 pub use layers::{
-    Activation, AttentionSize, BatchNorm, Conv1d, ConvConfig, ConvTranspose1d, Dropout, Embedding, FftConv1d, Fno1d,
-    FnoBlock, FnoConfig, GroupNorm, Gru, LayerNorm, Linear, Lstm, MultiHeadAttention, Norm, RecurrentSize, RmsNorm,
-    SpectralConv1d, TransformerEncoderLayer, rotary, sinusoidal_positions,
+    Activation, AttentionSize, BatchNorm, Conv1d, ConvConfig, ConvTranspose1d, Crf, Dropout, Embedding, FftConv1d,
+    Fno1d, FnoBlock, FnoConfig, GroupNorm, Gru, Hmm, LayerNorm, Linear, Lstm, MultiHeadAttention, Norm, RecurrentSize,
+    RmsNorm, SelectiveScan, SpectralConv1d, TransformerEncoderLayer, rotary, sinusoidal_positions,
 };
 pub use operator::{Operator, OperatorEntry};
 pub use schedule::{Decay, Schedule};

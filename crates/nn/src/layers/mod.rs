@@ -1,6 +1,7 @@
 //! Layers: plain structs of parameter ids.
 
 mod attention;
+mod chain;
 mod conv;
 mod dropout;
 mod embedding;
@@ -10,8 +11,10 @@ mod norm;
 mod position;
 mod recurrent;
 mod spectral;
+mod state_space;
 
 pub use attention::{AttentionSize, MultiHeadAttention, TransformerEncoderLayer};
+pub use chain::{Crf, Hmm};
 pub use conv::{Conv1d, ConvConfig, ConvTranspose1d};
 pub use dropout::Dropout;
 pub use embedding::Embedding;
@@ -21,6 +24,7 @@ pub use norm::{BatchNorm, GroupNorm, LayerNorm, Norm, RmsNorm};
 pub use position::{rotary, sinusoidal_positions};
 pub use recurrent::{Gru, Lstm, RecurrentSize};
 pub use spectral::{FftConv1d, SpectralConv1d};
+pub use state_space::SelectiveScan;
 
 use gradome_tape::{Float, Var};
 use serde::{Deserialize, Serialize};
@@ -79,6 +83,9 @@ pub(crate) fn checks() -> Vec<OperatorEntry> {
         layer("spectral-conv-layer", spectral::check_spectral),
         layer("fft-conv-layer", spectral::check_fft_conv),
         layer("fno-layer", fno::check),
+        layer("hmm-layer", chain::check_hmm),
+        layer("crf-layer", chain::check_crf),
+        layer("selective-scan-layer", state_space::check),
     ]
 }
 
