@@ -102,6 +102,12 @@ const DIRECT: usize = 1 << 14;
 /// Rows of the output from which packing a right operand costs little beside the product.
 const PACK_FROM_ROWS: usize = 64;
 
+/// Rows of the output up to which inner products beat the packing of a transposed right operand, when k is in
+/// [`DOTS_DEPTH`]: long enough to outweigh their last steps, short enough for the caches.
+const DOTS_ROWS: usize = 64;
+/// See [`DOTS_ROWS`].
+const DOTS_DEPTH: Range<usize> = 256..4096;
+
 /// A pointer that tasks may share because they write disjoint elements.
 #[derive(Clone, Copy)]
 pub(crate) struct Shared<T>(*mut T);
@@ -173,7 +179,8 @@ fn product<T: Float>(
 ) {
     let kernels = T::kernels();
     let along = a.col_stride == 1 && b.row_stride == 1;
-    if along && b.col_stride != 1 && m < kernels.rows && finish.bias.is_none() && k >= kernels.lanes {
+    let few = m < kernels.rows && k >= kernels.lanes || m <= DOTS_ROWS && DOTS_DEPTH.contains(&k);
+    if along && b.col_stride != 1 && few && finish.bias.is_none() {
         return inner_products((m, k, n), a, b, out, finish);
     }
     let shared = m * k.max(1) * n >= SHARED_FROM;
@@ -314,7 +321,7 @@ impl<T: Float> Block<'_, T> {
     }
 }
 
-/// The product as inner products of rows of both operands, for few rows of the output.
+/// The product as inner products of rows of both operands.
 fn inner_products<T: Float>(
     (m, k, n): (usize, usize, usize),
     a: MatrixRef<'_, T>,
@@ -424,7 +431,9 @@ mod tests {
 
     #[test]
     fn products_of_many_blocks_match_the_definition() {
-        for sizes in [(150, 600, 500), (70, 1100, 30), (3, 1300, 7), (1, 2000, 500), (600, 9, 1), (1, 700, 1)] {
+        for sizes in
+            [(150, 600, 500), (70, 1100, 30), (3, 1300, 7), (30, 300, 20), (1, 2000, 500), (600, 9, 1), (1, 700, 1)]
+        {
             for turned in [[false, false], [true, false], [false, true], [true, true]] {
                 compare::<f32>(sizes, turned, [0, 1], false);
             }

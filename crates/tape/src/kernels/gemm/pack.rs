@@ -77,19 +77,32 @@ pub(super) fn right<T: Float>(
 ///
 /// What stands beyond the last row is arbitrary.
 pub(super) fn left<T: Float>(a: MatrixRef<'_, T>, rows: Range<usize>, depth: usize, height: usize, packed: &mut [T]) {
-    /// Panels that are written at a time, so that their columns stay in the cache.
-    const TOGETHER: usize = 4;
-    for first in (0..rows.len()).step_by(TOGETHER * height) {
+    // copies of a known length are single instructions
+    match height {
+        8 => left_of::<T, 8>(a, rows, depth, packed),
+        4 => left_of::<T, 4>(a, rows, depth, packed),
+        _ => unreachable!("tiles have four or eight rows"),
+    }
+}
+
+fn left_of<T: Float, const HEIGHT: usize>(a: MatrixRef<'_, T>, rows: Range<usize>, depth: usize, packed: &mut [T]) {
+    /// Panels that are written at a time: their rows are read in runs of a few cache lines.
+    const TOGETHER: usize = 8;
+    let whole = if a.row_stride == 1 { rows.len() / HEIGHT * HEIGHT } else { 0 };
+    for first in (0..whole).step_by(TOGETHER * HEIGHT) {
+        let run = (TOGETHER * HEIGHT).min(whole - first);
         for k in 0..depth {
-            for row in (first..rows.len().min(first + TOGETHER * height)).step_by(height) {
-                let count = height.min(rows.len() - row);
-                let out = &mut packed[row * depth + k * height..][..count];
-                let start = (rows.start + row) * a.row_stride + k * a.col_stride;
-                if a.row_stride == 1 && count == height {
-                    out.copy_from_slice(&a.data[start..start + height]);
-                } else {
-                    out.iter_mut().enumerate().for_each(|(i, out)| *out = a.data[start + i * a.row_stride]);
-                }
+            let start = rows.start + first + k * a.col_stride;
+            for (panel, values) in a.data[start..start + run].as_chunks::<HEIGHT>().0.iter().enumerate() {
+                let at = (first + panel * HEIGHT) * depth + k * HEIGHT;
+                packed[at..at + HEIGHT].copy_from_slice(values);
+            }
+        }
+    }
+    for row in (whole..rows.len()).step_by(HEIGHT) {
+        for k in 0..depth {
+            for i in 0..HEIGHT.min(rows.len() - row) {
+                packed[row * depth + k * HEIGHT + i] = a.data[(rows.start + row + i) * a.row_stride + k * a.col_stride];
             }
         }
     }
