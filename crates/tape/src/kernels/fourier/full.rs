@@ -21,13 +21,14 @@ impl<T: Float> Full<T> {
         Self { n, count, forward: T::plan_forward(n), inverse: T::plan_inverse(n) }
     }
 
-    /// The cost of a signal, in the units of [`Pruned::best`](super::pruned::Pruned::best): measured.
+    /// The cost of a signal, measured as that of [`Pruned::best`](super::pruned::Pruned::best).
     pub fn cost(n: usize) -> f64 {
+        /// Per call.
+        const CALL: f64 = 40.0;
         /// Per element and halving.
-        const SMOOTH: f64 = 0.22;
-        /// How much a length with a large prime factor costs beside one without.
-        const CHIRP: f64 = 4.0;
-        const CALL: f64 = 60.0;
+        const SMOOTH: f64 = 0.08;
+        /// How much more a length with a large prime factor costs.
+        const CHIRP: f64 = 5.0;
         let mut rest = n;
         for prime in [2_usize, 3, 5, 7, 11, 13] {
             while rest.is_multiple_of(prime) {
