@@ -1,10 +1,10 @@
 //! Random graphs: fused evaluation gives the bits of eager evaluation, any number of threads gives the same bits, and
-//! gradients agree.
+//! gradients agree with each other and with finite differences.
 
 mod graph;
 
 use gradome_tape::{Tape, Tensor};
-use graph::{Choices, leaves, run};
+use graph::{Choices, gradient_report, leaves, run};
 use proptest::prelude::*;
 
 /// Gradients differ from eager ones in the order of sums alone; relative to the largest of an array, or to 1.
@@ -80,5 +80,15 @@ proptest! {
             prop_assert!(one.values == other.values);
             prop_assert!(one.gradient_bits() == other.gradient_bits());
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn gradients_of_smooth_graphs_agree_with_finite_differences(bytes in prop::collection::vec(any::<u8>(), 3..300)) {
+        let report = gradient_report(&bytes);
+        prop_assert!(report.passed(), "{}", report);
     }
 }

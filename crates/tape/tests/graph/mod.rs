@@ -1,9 +1,14 @@
 //! Random graphs from bytes: any program is valid, values stay of moderate size, and early values are used again.
 
+use gradome_gradcheck::{Check, Report};
+use gradome_tape::check::check_function;
 use gradome_tape::{Float, MAX_RANK, Padding, Span, Tape, Tensor, Var};
 
 /// The most elements that an op may make from smaller operands.
 const LARGEST: usize = 4096;
+
+/// A wrong slope is off by far more; chains of dozens of ops bend too much for differences to be closer.
+const TOLERANCE: f64 = 1e-4;
 
 /// A program's bytes, one after the other; zeros once they have run out.
 pub struct Choices<'a>(pub &'a [u8]);
@@ -160,4 +165,16 @@ pub fn run<'t, T: Float>(
     let last = values.iter().rev().take(4);
     let total = last.zip(1..).fold(tape.scalar(0.0), |sum, (v, weight)| sum + (*v * (0.4 * f64::from(weight))).sum());
     (values, total)
+}
+
+/// Compares the gradient of the small smooth graph that some bytes describe with finite differences.
+pub fn gradient_report(bytes: &[u8]) -> Report {
+    let mut choices = Choices(bytes);
+    let (rows, columns, count) = (1 + choices.below(4), 1 + choices.below(4), 1 + choices.below(24));
+    let program = choices.0;
+    let inputs: Vec<_> =
+        leaves(rows, columns).into_iter().enumerate().map(|(i, leaf)| (format!("leaf {i}"), leaf)).collect();
+    check_function(&Check::new().rtol(TOLERANCE).atol(TOLERANCE), &inputs, |tape, vars| {
+        run(tape, vars, &mut Choices(program), count, true).1
+    })
 }
