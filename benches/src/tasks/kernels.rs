@@ -1,7 +1,7 @@
 //! Tasks of one or two ops.
 
 use gradome_nn::Rng;
-use gradome_tape::{Shape, Tape, Tensor};
+use gradome_tape::{AttentionOptions, Shape, Tape, Tensor};
 use rand::{RngExt, SeedableRng};
 use rand_distr::StandardNormal;
 
@@ -40,6 +40,31 @@ pub(super) fn layer_norm_softmax() -> Box<dyn FnMut()> {
         {
             let (scale, shift) = (tape.variable(&scale), tape.variable(&shift));
             tape.variable(&x).layer_norm(scale, shift, 1e-5).softmax().square().sum().backward();
+        }
+        tape.reset();
+    })
+}
+
+pub(super) fn attention() -> Box<dyn FnMut()> {
+    let [q, k, v] = [0, 1, 2].map(|seed| normal([8, 4, 512, 32], seed));
+    let mut tape = Tape::new();
+    Box::new(move || {
+        {
+            let [q, k, v] = [&q, &k, &v].map(|x| tape.variable(x));
+            q.attention(k, v, AttentionOptions::default()).sum().backward();
+        }
+        tape.reset();
+    })
+}
+
+pub(super) fn spectral_convolution() -> Box<dyn FnMut()> {
+    let x = normal([16, 32, 8192], 0);
+    let [re, im] = [1, 2].map(|seed| normal([32, 32, 64], seed));
+    let mut tape = Tape::new();
+    Box::new(move || {
+        {
+            let [x, re, im] = [&x, &re, &im].map(|x| tape.variable(x));
+            x.spectral_conv(re, im).square().sum().backward();
         }
         tape.reset();
     })

@@ -3,6 +3,7 @@
 
 mod kernels;
 mod networks;
+mod sequences;
 
 /// One piece of work.
 pub struct Task {
@@ -27,6 +28,11 @@ pub const TASKS: &[Task] = &[
         prepare: networks::vae,
     },
     Task {
+        name: "conv1d_b32_l4096",
+        about: "three 1-D convolutions 4-64-64-1 of widths 15, 7, 1 with ReLU, 32 x 4096 positions, binary cross-entropy",
+        prepare: networks::convolutions,
+    },
+    Task {
         name: "tiny_mlp_x50",
         about: "50 steps of an MLP 6-64-8-4, batch 32, Adam: pure overhead",
         prepare: networks::tiny_mlp,
@@ -37,9 +43,29 @@ pub const TASKS: &[Task] = &[
         prepare: kernels::elementwise,
     },
     Task {
+        name: "attention_b8h4_s512_d32",
+        about: "attention, batch 8, 4 heads, 512 positions of 32, backward",
+        prepare: kernels::attention,
+    },
+    Task {
+        name: "spectral_conv_b16_c32_l8192_m64",
+        about: "spectral convolution, batch 16, 32 channels, 8192 positions, 64 modes, sum of squares, backward",
+        prepare: kernels::spectral_convolution,
+    },
+    Task {
         name: "layernorm_softmax_8192x512",
         about: "sum of squares of softmax(layer norm(x)), backward",
         prepare: kernels::layer_norm_softmax,
+    },
+    Task {
+        name: "hmm_t10k_s15_m10",
+        about: "log-likelihood of a Bernoulli HMM, 10,000 bins, 15 states, 10 marks, gradient of all logits",
+        prepare: sequences::hidden_markov_model,
+    },
+    Task {
+        name: "selective_scan_l2000_d256_n16",
+        about: "selective scan, 2000 steps, 256 channels, 16 states, sum of squares, gradient of all operands",
+        prepare: sequences::selective_scan,
     },
 ];
 

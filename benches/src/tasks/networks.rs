@@ -1,8 +1,10 @@
 //! Tasks that train a network with Adam, as a user would write them.
 
+use gradome_nn::Activation::Relu;
+use gradome_nn::losses::bce_with_logits;
 use gradome_nn::optim::{Optimizer, OptimizerConfig};
-use gradome_nn::{Linear, ParamStore, Rng, Step};
-use gradome_tape::{Tape, Var};
+use gradome_nn::{Conv1d, ConvConfig, Linear, ParamStore, Rng, Step};
+use gradome_tape::{Activation, Tape, Tensor, Var};
 use rand::SeedableRng;
 
 use super::kernels::normal;
@@ -46,14 +48,37 @@ pub(super) fn vae() -> Box<dyn FnMut()> {
     Box::new(move || {
         training.step(|step| {
             let x = step.tape.constant(&x);
-            let h = encoder.iter().fold(x, |h, layer| layer.forward(step, h).relu());
+            let h = encoder.iter().fold(x, |h, layer| layer.forward_with(step, h, Relu));
             let (mean, log_variance) = (mean.forward(step, h), log_variance.forward(step, h));
             let z = mean + (log_variance * 0.5).exp() * step.normal(mean.shape());
-            let h = decoder[..2].iter().fold(z, |h, layer| layer.forward(step, h).relu());
+            let h = decoder[..2].iter().fold(z, |h, layer| layer.forward_with(step, h, Relu));
             let cells = x.shape()[0] as f64;
             let error = (decoder[2].forward(step, h) - x).square().sum() / cells;
             error - (log_variance + 1.0 - mean.square() - log_variance.exp()).sum() * (0.5 / cells)
         });
+    })
+}
+
+pub(super) fn convolutions() -> Box<dyn FnMut()> {
+    let (batch, length) = (32, 4096);
+    let mut store = ParamStore::<f32>::new(0);
+    let wide = ConvConfig::new().same_padding().activation(Activation::Relu);
+    let mut layer = |name: &str, inputs, outputs, kernel, config| {
+        Conv1d::new(&mut store.scope(name), inputs, outputs, kernel, config)
+    };
+    let layers = [layer("0", 4, 64, 15, wide), layer("1", 64, 64, 7, wide), layer("2", 64, 1, 1, ConvConfig::new())];
+    let x = normal([batch, 4, length], 1);
+    let labels = normal([batch, 1, length], 2);
+    let labels = Tensor::from_fn(labels.shape(), |i| f32::from(labels.data()[i] > 0.0));
+    let mut tape = Tape::new();
+    Box::new(move || {
+        {
+            let bound = store.bind(&tape);
+            let step = Step::eval(&tape, &bound);
+            let logits = layers.iter().fold(tape.constant(&x), |h, layer| layer.forward(step, h));
+            bce_with_logits(logits, tape.constant(&labels)).mean().backward();
+        }
+        tape.reset();
     })
 }
 
@@ -66,8 +91,8 @@ pub(super) fn tiny_mlp() -> Box<dyn FnMut()> {
     Box::new(move || {
         for _ in 0..50 {
             training.step(|step| {
-                let h = layers[0].forward(step, step.tape.constant(&x)).relu();
-                let h = layers[1].forward(step, h).relu();
+                let h = layers[0].forward_with(step, step.tape.constant(&x), Relu);
+                let h = layers[1].forward_with(step, h, Relu);
                 (layers[2].forward(step, h) - step.tape.constant(&y)).square().mean()
             });
         }

@@ -99,14 +99,14 @@ simd_kernel! {
         for ((scores, weighted), (max, sum)) in rows.zip(max.iter_mut().zip(sum)) {
             let scores = &mut scores[..width];
             let before = L::new(*max);
-            let new = max_of(width, |i| L::new(scores[i])).max(before);
+            let new = max_of([&scores[..width]], |[score]: [L; 1]| score).max(before);
             *max = new.get();
             // nothing seen so far: any finite shift leaves weights of zero
             let shift = L::select(new == L::of(f64::NEG_INFINITY), L::of(0.0), new);
             for score in scores.iter_mut() {
                 *score = (L::new(*score) - shift).exp().get();
             }
-            let total = sum_of(width, |i| L::new(scores[i]));
+            let total = sum_of([&scores[..width]], |[score]: [L; 1]| score);
             if before == new {
                 *sum = (L::new(*sum) + total).get();
                 continue;
@@ -141,7 +141,7 @@ simd_kernel! {
     /// The inner product of each pair of rows.
     fn row_products [T, L](a: &[T], b: &[T], width: usize, out: &mut [T]) {
         for ((a, b), out) in a.chunks_exact(width).zip(b.chunks_exact(width)).zip(out) {
-            *out = sum_of(width, |i| L::new(a[i]) * L::new(b[i])).get();
+            *out = sum_of([&a[..width], &b[..width]], |[a, b]: [L; 2]| a * b).get();
         }
     }
 }

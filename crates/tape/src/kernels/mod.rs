@@ -217,34 +217,23 @@ pub(crate) fn for_each_piece<P: Send>(pieces: Vec<P>, work: impl Fn(usize, P) + 
     }
 }
 
-/// Accumulators of a strict-order sum: independent partial sums that fill the widest register.
+/// Accumulators of a fold in strict order: independent partial results that fill the widest registers twice.
 pub(crate) const PARTIALS: usize = 32;
 
-/// The sum of `term(i)` for `i` below `n`, in [`PARTIALS`] interleaved partial sums that are then added pairwise.
+/// The sum of `term` over the elements of arrays of one length, in [`PARTIALS`] interleaved partial sums that are then
+/// added pairwise.
 ///
 /// The order is fixed, so that the value does not depend on the instruction set's width.
 #[inline(always)]
-pub(crate) fn sum_of<L: crate::lane::Lane>(n: usize, term: impl Fn(usize) -> L) -> L {
-    let mut partial = [L::of(0.0); PARTIALS];
-    let whole = n / PARTIALS * PARTIALS;
-    let mut start = 0;
-    while start < whole {
-        for (lane, sum) in partial.iter_mut().enumerate() {
-            *sum = *sum + term(start + lane);
-        }
-        start += PARTIALS;
-    }
-    for i in whole..n {
-        partial[i - whole] = partial[i - whole] + term(i);
-    }
-    let mut width = PARTIALS / 2;
-    while width > 0 {
-        for lane in 0..width {
-            partial[lane] = partial[lane] + partial[lane + width];
-        }
-        width /= 2;
-    }
-    partial[0]
+pub(crate) fn sum_of<L: crate::lane::Lane, const N: usize>(x: [&[L::Scalar]; N], term: impl Fn([L; N]) -> L) -> L {
+    fold_of(x, L::of(0.0), |a, b| a + b, term)
+}
+
+/// The largest `value` of the elements of arrays of one length (NaN if any is NaN); negative infinity when there is
+/// none.
+#[inline(always)]
+pub(crate) fn max_of<L: crate::lane::Lane, const N: usize>(x: [&[L::Scalar]; N], value: impl Fn([L; N]) -> L) -> L {
+    fold_of(x, L::of(f64::NEG_INFINITY), larger, value)
 }
 
 /// The larger of two; NaN if either is.
@@ -254,22 +243,42 @@ pub(crate) fn larger<L: crate::lane::Lane>(best: L, value: L) -> L {
     L::select(value > best || value != value, value, best)
 }
 
-/// The largest `value(i)` for `i` below `n` (NaN if any is NaN); negative infinity when `n` is 0.
 #[inline(always)]
-pub(crate) fn max_of<L: crate::lane::Lane>(n: usize, value: impl Fn(usize) -> L) -> L {
-    let mut best = [L::of(f64::NEG_INFINITY); PARTIALS];
-    let whole = n / PARTIALS * PARTIALS;
-    let mut start = 0;
-    while start < whole {
-        for (lane, best) in best.iter_mut().enumerate() {
-            *best = larger(*best, value(start + lane));
+fn fold_of<L: crate::lane::Lane, const N: usize>(
+    x: [&[L::Scalar]; N],
+    nothing: L,
+    join: impl Fn(L, L) -> L,
+    value: impl Fn([L; N]) -> L,
+) -> L {
+    let len = x[0].len();
+    let blocks = x.map(|x| x[..len].as_chunks::<PARTIALS>());
+    let mut partial = [nothing; PARTIALS];
+    for block in 0..len / PARTIALS {
+        let x: [&[L::Scalar; PARTIALS]; N] = std::array::from_fn(|k| &blocks[k].0[block]);
+        for (lane, partial) in partial.iter_mut().enumerate() {
+            *partial = join(*partial, value(std::array::from_fn(|k| L::new(x[k][lane]))));
         }
-        start += PARTIALS;
     }
-    for i in whole..n {
-        best[0] = larger(best[0], value(i));
+    // the rest as a block of its own: an index that is not known beforehand would keep `partial` out of registers
+    let rest = len % PARTIALS;
+    if rest > 0 {
+        let mut x = [[L::of(0.0).get(); PARTIALS]; N];
+        for (x, (_, tail)) in x.iter_mut().zip(blocks) {
+            x[..rest].copy_from_slice(tail);
+        }
+        for (lane, partial) in partial.iter_mut().enumerate() {
+            let joined = join(*partial, value(std::array::from_fn(|k| L::new(x[k][lane]))));
+            *partial = L::select(lane < rest, joined, *partial);
+        }
     }
-    best.into_iter().fold(L::of(f64::NEG_INFINITY), larger)
+    let mut width = PARTIALS / 2;
+    while width > 0 {
+        for lane in 0..width {
+            partial[lane] = join(partial[lane], partial[lane + width]);
+        }
+        width /= 2;
+    }
+    partial[0]
 }
 
 /// Columns that are reduced side by side.

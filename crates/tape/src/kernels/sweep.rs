@@ -264,7 +264,7 @@ pub(crate) fn sum_blocks<T: Float>(x: &[T]) -> T {
 simd_kernel! {
     /// The sum of a slice in a fixed order.
     pub(crate) fn sum_slice [T, L](x: &[T]) -> T {
-        sum_of(x.len(), |i| L::new(x[i])).get()
+        sum_of([x], |[x]: [L; 1]| x).get()
     }
 }
 

@@ -37,7 +37,7 @@ simd_kernel! {
         for ((x, g), grad) in x.chunks_exact(d).zip(g.chunks_exact(m)).zip(grad.chunks_exact_mut(d)) {
             for ((x, z), grad) in x.iter().zip(z.chunks_exact(m)).zip(grad) {
                 let x = L::new(*x);
-                let sum = sum_of(m, |j| L::new(g[j]) * (x - L::new(z[j])));
+                let sum = sum_of([g, z], |[g, z]: [L; 2]| g * (x - z));
                 *grad = L::of(2.0).mul_add(sum, L::new(*grad)).get();
             }
         }
@@ -113,9 +113,9 @@ simd_kernel! {
     /// For each pair of rows their inner product and both norms, with the norms at least epsilon.
     fn cosine_parts [T, L](a: &[T], b: &[T], parts: &mut [T], width: usize, epsilon: T) {
         for ((a, b), parts) in a.chunks_exact(width).zip(b.chunks_exact(width)).zip(parts.chunks_exact_mut(3)) {
-            parts[0] = sum_of(width, |i| L::new(a[i]) * L::new(b[i])).get();
-            parts[1] = sum_of(width, |i| L::new(a[i]).square()).sqrt().max(L::new(epsilon)).get();
-            parts[2] = sum_of(width, |i| L::new(b[i]).square()).sqrt().max(L::new(epsilon)).get();
+            parts[0] = sum_of([a, b], |[a, b]: [L; 2]| a * b).get();
+            parts[1] = sum_of([a], |[a]: [L; 1]| a.square()).sqrt().max(L::new(epsilon)).get();
+            parts[2] = sum_of([b], |[b]: [L; 1]| b.square()).sqrt().max(L::new(epsilon)).get();
         }
     }
 }

@@ -66,7 +66,7 @@ simd_kernel! {
     fn extrema [T, L](x: &[T], y: &mut [T], n: usize, inner: usize, sign: T) {
         let sign = L::new(sign);
         if inner == 1 {
-            y[0] = (sign * max_of(n, |i| sign * L::new(x[i]))).get();
+            y[0] = (sign * max_of([&x[..n]], |[x]: [L; 1]| sign * x)).get();
             return;
         }
         for (run, y) in y.chunks_mut(COLUMNS).enumerate() {

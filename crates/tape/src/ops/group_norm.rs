@@ -45,8 +45,8 @@ simd_kernel! {
     ) {
         let (width, inner) = (x.len(), x.len() / scale.len());
         let n = L::of(width as f64);
-        let mean = sum_of(width, |i| L::new(x[i])) / n;
-        let variance = sum_of(width, |i| (L::new(x[i]) - mean).square()) / n;
+        let mean = sum_of([x], |[x]: [L; 1]| x) / n;
+        let variance = sum_of([x], |[x]: [L; 1]| (x - mean).square()) / n;
         let inverse_sd = (variance + L::new(epsilon)).sqrt().recip();
         (statistics[0], statistics[1]) = (mean.get(), inverse_sd.get());
         for (channel, (x, y)) in x.chunks_exact(inner).zip(y.chunks_exact_mut(inner)).enumerate() {
@@ -63,8 +63,8 @@ simd_kernel! {
     /// The sums of g and of g times the normalised x over one channel.
     fn channel_sums [T, L](x: &[T], g: &[T], mean: T, inverse_sd: T, sums: &mut [T]) {
         let mean = L::new(mean);
-        sums[0] = sum_of(x.len(), |i| L::new(g[i])).get();
-        sums[1] = (sum_of(x.len(), |i| L::new(g[i]) * (L::new(x[i]) - mean)) * L::new(inverse_sd)).get();
+        sums[0] = sum_of([g], |[g]: [L; 1]| g).get();
+        sums[1] = (sum_of([g, x], |[g, x]: [L; 2]| g * (x - mean)) * L::new(inverse_sd)).get();
     }
 }
 

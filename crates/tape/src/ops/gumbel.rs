@@ -13,7 +13,7 @@ pub struct OneHotThrough;
 simd_kernel! {
     fn one_hot_rows [T, L](x: &[T], y: &mut [T], width: usize) {
         for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
-            let largest = max_of(width, |i| L::new(x[i]));
+            let largest = max_of([x], |[x]: [L; 1]| x);
             match x.iter().position(|x| L::new(*x) == largest) {
                 Some(at) => {
                     y.fill(T::ZERO);

@@ -15,8 +15,8 @@ simd_kernel! {
     fn standardise_rows [T, L](x: &[T], y: &mut [T], width: usize, epsilon: T) {
         let n = L::of(width as f64);
         for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
-            let mean = sum_of(width, |i| L::new(x[i])) / n;
-            let variance = sum_of(width, |i| (L::new(x[i]) - mean).square()) / n;
+            let mean = sum_of([x], |[x]: [L; 1]| x) / n;
+            let variance = sum_of([x], |[x]: [L; 1]| (x - mean).square()) / n;
             let scale = (variance + L::new(epsilon)).sqrt().recip();
             for (x, y) in x.iter().zip(y) {
                 *y = ((L::new(*x) - mean) * scale).get();
@@ -31,11 +31,11 @@ simd_kernel! {
         let n = L::of(width as f64);
         let rows = x.chunks_exact(width).zip(y.chunks_exact(width)).zip(g.chunks_exact(width));
         for (((x, y), g), out) in rows.zip(out.chunks_exact_mut(width)) {
-            let mean = sum_of(width, |i| L::new(x[i])) / n;
-            let variance = sum_of(width, |i| (L::new(x[i]) - mean).square()) / n;
+            let mean = sum_of([x], |[x]: [L; 1]| x) / n;
+            let variance = sum_of([x], |[x]: [L; 1]| (x - mean).square()) / n;
             let scale = (variance + L::new(epsilon)).sqrt().recip();
-            let mean = sum_of(width, |i| L::new(g[i])) / n;
-            let along = sum_of(width, |i| L::new(g[i]) * L::new(y[i])) / n;
+            let mean = sum_of([g], |[g]: [L; 1]| g) / n;
+            let along = sum_of([g, y], |[g, y]: [L; 2]| g * y) / n;
             for i in 0..width {
                 let centred = L::new(g[i]) - mean - L::new(y[i]) * along;
                 out[i] = centred.mul_add(scale, L::new(out[i])).get();

@@ -25,8 +25,8 @@ simd_kernel! {
     /// y = the norm of neighbouring columns of n rows.
     fn norms [T, L](x: &[T], y: &mut [T], n: usize, inner: usize) {
         if inner == 1 {
-            let size = max_of(n, |i| L::new(x[i]).abs());
-            y[0] = scaled_root(size, sum_of(n, |i| (L::new(x[i]) / size).square())).get();
+            let size = max_of([&x[..n]], |[x]: [L; 1]| x.abs());
+            y[0] = scaled_root(size, sum_of([&x[..n]], |[x]: [L; 1]| (x / size).square())).get();
             return;
         }
         for (run, y) in y.chunks_mut(COLUMNS).enumerate() {

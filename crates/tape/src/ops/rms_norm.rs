@@ -17,7 +17,7 @@ simd_kernel! {
     fn normalise_rows [T, L](x: &[T], scale: &[T], epsilon: T, y: &mut [T], inverse_rms: &mut [T]) {
         let width = scale.len();
         for ((x, y), inverse_rms) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(inverse_rms) {
-            let mean_square = sum_of(width, |i| L::new(x[i]).square()) / L::of(width as f64);
+            let mean_square = sum_of([x], |[x]: [L; 1]| x.square()) / L::of(width as f64);
             let factor = (mean_square + L::new(epsilon)).sqrt().recip();
             *inverse_rms = factor.get();
             for i in 0..width {
@@ -35,7 +35,7 @@ simd_kernel! {
             x.chunks_exact(width).zip(g.chunks_exact(width).zip(grad.chunks_exact_mut(width))).enumerate()
         {
             let factor = L::new(inverse_rms[row]);
-            let along = sum_of(width, |i| L::new(g[i]) * L::new(scale[i]) * L::new(x[i])) / L::of(width as f64);
+            let along = sum_of([g, scale, x], |[g, scale, x]: [L; 3]| g * scale * x) / L::of(width as f64);
             let slope = along * factor * factor * factor;
             for i in 0..width {
                 let value = L::new(g[i]) * L::new(scale[i]) * factor - L::new(x[i]) * slope;

@@ -18,11 +18,11 @@ simd_kernel! {
     /// Softmax of rows of `width` elements.
     fn softmax_rows [T, L](x: &[T], y: &mut [T], width: usize) {
         for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
-            let max = max_of(width, |i| L::new(x[i]));
+            let max = max_of([x], |[x]: [L; 1]| x);
             for (x, y) in x.iter().zip(y.iter_mut()) {
                 *y = (L::new(*x) - max).exp().get();
             }
-            let scale = sum_of(width, |i| L::new(y[i])).recip();
+            let scale = sum_of([y], |[y]: [L; 1]| y).recip();
             for y in y.iter_mut() {
                 *y = (L::new(*y) * scale).get();
             }
@@ -33,10 +33,10 @@ simd_kernel! {
 /// ln sum exp of a row; minus infinity when every element is.
 #[inline(always)]
 fn log_sum_exp_row<T: Float, L: Lane<Scalar = T>>(x: &[T]) -> L {
-    let max = max_of(x.len(), |i| L::new(x[i]));
+    let max = max_of([x], |[x]: [L; 1]| x);
     let unbounded = max.abs() == L::of(f64::INFINITY);
     let shift = L::select(unbounded, L::of(0.0), max);
-    sum_of(x.len(), |i| (L::new(x[i]) - shift).exp()).ln() + shift
+    sum_of([x], |[x]: [L; 1]| (x - shift).exp()).ln() + shift
 }
 
 simd_kernel! {
@@ -63,7 +63,7 @@ simd_kernel! {
     /// grad += y (g - sum(g y)) by rows.
     fn softmax_back [T, L](y: &[T], g: &[T], grad: &mut [T], width: usize) {
         for ((y, g), grad) in y.chunks_exact(width).zip(g.chunks_exact(width)).zip(grad.chunks_exact_mut(width)) {
-            let dot = sum_of(width, |i| L::new(g[i]) * L::new(y[i]));
+            let dot = sum_of([g, y], |[g, y]: [L; 2]| g * y);
             for i in 0..width {
                 grad[i] = (L::new(y[i])).mul_add(L::new(g[i]) - dot, L::new(grad[i])).get();
             }
@@ -75,7 +75,7 @@ simd_kernel! {
     /// grad += g - e^y sum(g) by rows.
     fn log_softmax_back [T, L](y: &[T], g: &[T], grad: &mut [T], width: usize) {
         for ((y, g), grad) in y.chunks_exact(width).zip(g.chunks_exact(width)).zip(grad.chunks_exact_mut(width)) {
-            let total = sum_of(width, |i| L::new(g[i]));
+            let total = sum_of([g], |[g]: [L; 1]| g);
             for i in 0..width {
                 grad[i] = (L::new(grad[i]) + L::new(g[i]) - L::new(y[i]).exp() * total).get();
             }

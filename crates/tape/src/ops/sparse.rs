@@ -44,7 +44,7 @@ simd_kernel! {
     /// The inner product of two rows.
     fn dot [T, L](a: &[T], b: &[T]) -> T {
         let b = &b[..a.len()];
-        sum_of(a.len(), |i| L::new(a[i]) * L::new(b[i])).get()
+        sum_of([a, b], |[a, b]: [L; 2]| a * b).get()
     }
 }
 
