@@ -1,6 +1,6 @@
 //! The reverse walk over a tape.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -22,8 +22,8 @@ use crate::var::Var;
 /// A parameter's gradient is found by its key, a variable's by its handle; both are absent where the result does not
 /// depend on it.
 pub struct Gradients<T: Float> {
-    by_key: HashMap<usize, Tensor<T>>,
-    by_id: HashMap<u32, Tensor<T>>,
+    by_key: BTreeMap<usize, Tensor<T>>,
+    by_id: BTreeMap<u32, Tensor<T>>,
 }
 
 impl<T: Float> Gradients<T> {
@@ -44,9 +44,7 @@ impl<T: Float> Gradients<T> {
 
     /// The keys of all parameters that have a gradient, ascending.
     pub fn keys(&self) -> Vec<usize> {
-        let mut keys: Vec<usize> = self.by_key.keys().copied().collect();
-        keys.sort_unstable();
-        keys
+        self.by_key.keys().copied().collect()
     }
 }
 
@@ -130,7 +128,7 @@ impl<T: Float> Nodes<T> {
 impl<T: Float> Nodes<T> {
     /// Walks from `root` to the leaves; the gradients of what the sums in `swept` read are known already.
     fn walk_back(&self, root: u32, mut grads: Vec<Option<Buffer<T>>>, swept: &[u32], pool: &Pool<T>) -> Gradients<T> {
-        let mut found = Gradients { by_key: HashMap::new(), by_id: HashMap::new() };
+        let mut found = Gradients { by_key: BTreeMap::new(), by_id: BTreeMap::new() };
         for id in (0..=root).rev() {
             let node = &self.list[id as usize];
             // a further output keeps its gradient for its op, which comes later in the walk

@@ -1,7 +1,6 @@
 //! Arrays aligned to a cache line, handed out and taken back by a pool.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
-use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -92,7 +91,8 @@ pub struct Pool<T: Float> {
 }
 
 struct Free<T: Float> {
-    by_capacity: HashMap<usize, Vec<NonNull<T>>>,
+    /// Lists by the index of the size class.
+    by_class: Vec<Vec<NonNull<T>>>,
     created: usize,
 }
 
@@ -101,7 +101,7 @@ unsafe impl<T: Float> Send for Free<T> {}
 
 impl<T: Float> Default for Pool<T> {
     fn default() -> Self {
-        Self { shared: Arc::new(Mutex::new(Free { by_capacity: HashMap::new(), created: 0 })) }
+        Self { shared: Arc::new(Mutex::new(Free { by_class: Vec::new(), created: 0 })) }
     }
 }
 
@@ -111,10 +111,10 @@ impl<T: Float> Pool<T> {
         if len == 0 {
             return Buffer::zeroed(0);
         }
-        let capacity = size_class(len);
+        let (class, capacity) = size_class(len);
         let reused = {
             let mut free = self.lock();
-            let reused = free.by_capacity.get_mut(&capacity).and_then(Vec::pop);
+            let reused = free.by_class.get_mut(class).and_then(Vec::pop);
             if reused.is_none() {
                 free.created += 1;
             }
@@ -141,7 +141,12 @@ impl<T: Float> Pool<T> {
     }
 
     fn give_back(&self, data: NonNull<T>, capacity: usize) {
-        self.lock().by_capacity.entry(capacity).or_default().push(data);
+        let (class, _) = size_class(capacity);
+        let mut free = self.lock();
+        if free.by_class.len() <= class {
+            free.by_class.resize_with(class + 1, Vec::new);
+        }
+        free.by_class[class].push(data);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Free<T>> {
@@ -151,19 +156,27 @@ impl<T: Float> Pool<T> {
 
 impl<T: Float> Drop for Free<T> {
     fn drop(&mut self) {
-        for (&capacity, list) in &self.by_capacity {
+        for (class, list) in self.by_class.iter().enumerate() {
             for data in list {
-                // SAFETY: each was allocated with this capacity's layout and is in the list once.
-                unsafe { dealloc(data.as_ptr().cast(), Buffer::<T>::layout(capacity)) };
+                // SAFETY: each was allocated with this class' capacity and is in the list once.
+                unsafe { dealloc(data.as_ptr().cast(), Buffer::<T>::layout(class_capacity(class))) };
             }
         }
     }
 }
 
-/// The capacity that serves `len` elements: a multiple of 16, eight classes an octave.
-fn size_class(len: usize) -> usize {
+/// The size class that serves `len` elements, by number, and its capacity: multiples of 16 up to 256, then eight
+/// classes an octave.
+fn size_class(len: usize) -> (usize, usize) {
     let step = (len.next_power_of_two() / 16).max(16);
-    len.div_ceil(step) * step
+    let steps = len.div_ceil(step);
+    (steps + 8 * (step.trailing_zeros() as usize - 4), steps * step)
+}
+
+/// The capacity of a size class.
+fn class_capacity(class: usize) -> usize {
+    let octave = class.saturating_sub(9) / 8;
+    (class - 8 * octave) * (16 << octave)
 }
 
 #[cfg(test)]
@@ -182,9 +195,21 @@ mod tests {
 
     #[test]
     fn size_classes_waste_at_most_an_eighth() {
-        for len in [256, 257, 1000, 4097, 100_000, 1 << 20] {
-            let capacity = size_class(len);
+        for len in (256..5000).chain([100_000, 1 << 20, (1 << 20) + 1]) {
+            let (class, capacity) = size_class(len);
             assert!(capacity >= len && (capacity - len) * 8 <= len, "{len} -> {capacity}");
+            assert_eq!(class_capacity(class), capacity, "class {class} of {len}");
+            assert_eq!(size_class(capacity), (class, capacity));
+        }
+    }
+
+    #[test]
+    fn a_class_has_one_capacity() {
+        let mut capacities = std::collections::BTreeMap::new();
+        for len in 1..5000 {
+            let (class, capacity) = size_class(len);
+            assert_eq!(*capacities.entry(class).or_insert(capacity), capacity, "class {class}");
+            assert_eq!(class_capacity(class), capacity, "class {class} of {len}");
         }
     }
 

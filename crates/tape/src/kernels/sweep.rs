@@ -8,12 +8,15 @@ use smallvec::SmallVec;
 use crate::elementwise::{MAX_OPERANDS, MAX_PARAMETERS};
 use crate::float::Float;
 use crate::kernels::buffer::Pool;
-use crate::kernels::{CHUNK, for_each_chunk, simd_kernel, sum_of};
+use crate::kernels::{CHUNK, for_each_chunk, simd_kernel, stream, sum_of};
 use crate::rows::Fusible;
 use crate::shape::{MAX_RANK, Shape};
 
 /// Elements that are worked on at a time: a few blocks fit the first-level cache.
 const BLOCK: usize = 512;
+
+/// Arrays of as many bytes are written past the caches: they would not stay there until they are read.
+const STREAMED: usize = 8 << 20;
 
 /// How a group's elements are cut: into blocks, and blocks into the chunks that threads share.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -176,6 +179,7 @@ fn run_block<T: Float>(
     }
 }
 
+#[inline(always)]
 fn gather<'a, T: Float>(
     step: &Step<T>,
     operands: &[&'a [T]],
@@ -350,6 +354,7 @@ pub(crate) fn backward<T: Float>(
             }
         })
         .collect();
+    let write = if size_of::<T>() * len >= STREAMED { stream } else { <[T]>::copy_from_slice };
     let chunks = len.div_ceil(cut.chunk);
     let mut partial = pool.take(chunks * width);
     for_each_chunk(&mut partial, width, |chunk, partial| {
@@ -377,9 +382,9 @@ pub(crate) fn backward<T: Float>(
             }
             for (i, target) in targets.iter().enumerate() {
                 match target {
-                    // SAFETY: blocks are disjoint.
-                    Target::Full { memory, fresh: true } => unsafe { memory.range(start, size) }.fill(T::ZERO),
-                    Target::Repeated(..) => sums[i * block..i * block + size].fill(T::ZERO),
+                    Target::Full { fresh: true, .. } | Target::Repeated(..) => {
+                        sums[i * block..i * block + size].fill(T::ZERO);
+                    }
                     Target::Unwanted | Target::Full { .. } => {}
                 }
             }
@@ -398,16 +403,20 @@ pub(crate) fn backward<T: Float>(
                         Source::Input(i) => match &targets[i] {
                             Target::Unwanted => continue,
                             // SAFETY: blocks are disjoint.
-                            Target::Full { memory, .. } => unsafe { memory.range(start, size) },
-                            Target::Repeated(..) => &mut sums[i * block..i * block + size],
+                            Target::Full { memory, fresh: false } => unsafe { memory.range(start, size) },
+                            _ => &mut sums[i * block..i * block + size],
                         },
                     };
                     step.op.backward(which, &operand_values, &step.parameters, cut.width, y, g, out);
                 }
             }
             for (i, target) in targets.iter().enumerate() {
-                if let Target::Repeated(at, period) = *target {
-                    add_repeats(&sums[i * block..i * block + size], start, &mut partial[at..at + period]);
+                let sums = &sums[i * block..i * block + size];
+                match target {
+                    // SAFETY: blocks are disjoint.
+                    Target::Full { memory, fresh: true } => write(unsafe { memory.range(start, size) }, sums),
+                    Target::Repeated(at, period) => add_repeats(sums, start, &mut partial[*at..at + period]),
+                    Target::Unwanted | Target::Full { .. } => {}
                 }
             }
         }
