@@ -217,30 +217,16 @@ pub(crate) fn for_each_piece<P: Send>(pieces: Vec<P>, work: impl Fn(usize, P) + 
     }
 }
 
-/// Copies to memory that is not read soon: past the caches where the CPU can, so that it is not read first.
-pub(crate) fn stream<T: crate::float::Float>(to: &mut [T], from: &[T]) {
+/// Asks for memory that is needed soon, to be read or written, while there is other work.
+pub(crate) fn prefetch<T>(data: &[T]) {
     #[cfg(target_arch = "x86_64")]
-    if simd_level() == SimdLevel::Avx512 && to.as_ptr().addr().is_multiple_of(64) && to.len() == from.len() {
-        let whole = to.len() / (64 / size_of::<T>()) * (64 / size_of::<T>());
-        // SAFETY: the CPU has AVX-512; both hold `whole` elements, in whole lines of 64 bytes, and the target is aligned.
-        unsafe { stream_lines(to.as_mut_ptr().cast(), from.as_ptr().cast(), whole * size_of::<T>() / 64) };
-        return to[whole..].copy_from_slice(&from[whole..]);
+    for line in data.chunks(64 / size_of::<T>()) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint about memory that `data` holds; it changes nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
     }
-    to.copy_from_slice(from);
-}
-
-/// # Safety
-/// Both are `lines` times 64 bytes, and `to` is aligned to 64 bytes.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-unsafe fn stream_lines(to: *mut std::arch::x86_64::__m512i, from: *const std::arch::x86_64::__m512i, lines: usize) {
-    use std::arch::x86_64::{_mm_sfence, _mm512_loadu_si512, _mm512_stream_si512};
-    for line in 0..lines {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_stream_si512(to.add(line), _mm512_loadu_si512(from.add(line))) };
-    }
-    // streamed stores are not ordered with others until here
-    _mm_sfence();
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = data;
 }
 
 /// Accumulators of a fold in strict order: independent partial results that fill the widest registers twice.

@@ -8,15 +8,12 @@ use smallvec::SmallVec;
 use crate::elementwise::{MAX_OPERANDS, MAX_PARAMETERS};
 use crate::float::Float;
 use crate::kernels::buffer::Pool;
-use crate::kernels::{CHUNK, for_each_chunk, simd_kernel, stream, sum_of};
+use crate::kernels::{CHUNK, for_each_chunk, prefetch, simd_kernel, sum_of};
 use crate::rows::Fusible;
 use crate::shape::{MAX_RANK, Shape};
 
 /// Elements that are worked on at a time: a few blocks fit the first-level cache.
 const BLOCK: usize = 512;
-
-/// Arrays of as many bytes are written past the caches: they would not stay there until they are read.
-const STREAMED: usize = 8 << 20;
 
 /// How a group's elements are cut: into blocks, and blocks into the chunks that threads share.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,6 +81,14 @@ enum Access {
 impl<'a, T: Float> Operand<'a, T> {
     pub fn new(data: &'a [T], shape: &Shape, group: &Shape) -> Self {
         Self { data, access: access(shape, group) }
+    }
+
+    /// Asks for the elements `start..start + len` when they lie side by side in an array of the group's size.
+    fn prefetch(&self, start: usize, len: usize) {
+        if let Access::Same = self.access {
+            let end = self.data.len();
+            prefetch(&self.data[start.min(end)..(start + len).min(end)]);
+        }
     }
 
     /// The elements `start..start + len`, in `scratch` unless they lie side by side already.
@@ -197,7 +202,7 @@ fn gather<'a, T: Float>(
     x
 }
 
-/// Loads a block of every operand; `scratch` holds one block for each.
+/// Loads a block of every operand and asks for the next; `scratch` holds one block for each.
 fn load_all<'s, T: Float>(
     operands: &'s [Operand<'_, T>],
     start: usize,
@@ -205,6 +210,7 @@ fn load_all<'s, T: Float>(
     cut: Cut,
     scratch: &'s mut [T],
 ) -> SmallVec<[&'s [T]; 8]> {
+    operands.iter().for_each(|operand| operand.prefetch(start + len, len));
     operands.iter().zip(scratch.chunks_mut(cut.block)).map(|(o, scratch)| o.load(start, &mut scratch[..len])).collect()
 }
 
@@ -354,7 +360,6 @@ pub(crate) fn backward<T: Float>(
             }
         })
         .collect();
-    let write = if size_of::<T>() * len >= STREAMED { stream } else { <[T]>::copy_from_slice };
     let chunks = len.div_ceil(cut.chunk);
     let mut partial = pool.take(chunks * width);
     for_each_chunk(&mut partial, width, |chunk, partial| {
@@ -381,6 +386,10 @@ pub(crate) fn backward<T: Float>(
                 RootGrad::Same(grad) => adjoints[inner..inner + size].fill(*grad),
             }
             for (i, target) in targets.iter().enumerate() {
+                if let Target::Full { memory, .. } = target {
+                    // SAFETY: blocks are disjoint.
+                    prefetch(unsafe { memory.range(start, size) });
+                }
                 match target {
                     Target::Full { fresh: true, .. } | Target::Repeated(..) => {
                         sums[i * block..i * block + size].fill(T::ZERO);
@@ -413,8 +422,10 @@ pub(crate) fn backward<T: Float>(
             for (i, target) in targets.iter().enumerate() {
                 let sums = &sums[i * block..i * block + size];
                 match target {
-                    // SAFETY: blocks are disjoint.
-                    Target::Full { memory, fresh: true } => write(unsafe { memory.range(start, size) }, sums),
+                    Target::Full { memory, fresh: true } => {
+                        // SAFETY: blocks are disjoint.
+                        unsafe { memory.range(start, size) }.copy_from_slice(sums);
+                    }
                     Target::Repeated(at, period) => add_repeats(sums, start, &mut partial[*at..at + period]),
                     Target::Unwanted | Target::Full { .. } => {}
                 }
