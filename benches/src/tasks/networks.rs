@@ -1,10 +1,9 @@
 //! Tasks that train a network with Adam, as a user would write them.
 
-use gradome_nn::Activation::Relu;
 use gradome_nn::losses::bce_with_logits;
 use gradome_nn::optim::{Optimizer, OptimizerConfig};
-use gradome_nn::{Conv1d, ConvConfig, Linear, ParamStore, Rng, Step};
-use gradome_tape::{Activation, Tape, Tensor, Var};
+use gradome_nn::{Activation, Conv1d, ConvConfig, Linear, ParamStore, Rng, Step};
+use gradome_tape::{Tape, Tensor, Var};
 use rand::SeedableRng;
 
 use super::kernels::normal;
@@ -48,10 +47,10 @@ pub(super) fn vae() -> Box<dyn FnMut()> {
     Box::new(move || {
         training.step(|step| {
             let x = step.tape.constant(&x);
-            let h = encoder.iter().fold(x, |h, layer| layer.forward_with(step, h, Relu));
+            let h = encoder.iter().fold(x, |h, layer| layer.forward_with(step, h, Activation::Relu));
             let (mean, log_variance) = (mean.forward(step, h), log_variance.forward(step, h));
             let z = mean + (log_variance * 0.5).exp() * step.normal(mean.shape());
-            let h = decoder[..2].iter().fold(z, |h, layer| layer.forward_with(step, h, Relu));
+            let h = decoder[..2].iter().fold(z, |h, layer| layer.forward_with(step, h, Activation::Relu));
             let cells = x.shape()[0] as f64;
             let error = (decoder[2].forward(step, h) - x).square().sum() / cells;
             error - (log_variance + 1.0 - mean.square() - log_variance.exp()).sum() * (0.5 / cells)
@@ -91,8 +90,8 @@ pub(super) fn tiny_mlp() -> Box<dyn FnMut()> {
     Box::new(move || {
         for _ in 0..50 {
             training.step(|step| {
-                let h = layers[0].forward_with(step, step.tape.constant(&x), Relu);
-                let h = layers[1].forward_with(step, h, Relu);
+                let h = layers[0].forward_with(step, step.tape.constant(&x), Activation::Relu);
+                let h = layers[1].forward_with(step, h, Activation::Relu);
                 (layers[2].forward(step, h) - step.tape.constant(&y)).square().mean()
             });
         }

@@ -123,9 +123,7 @@ impl<T: Float> Nodes<T> {
         }
         done
     }
-}
 
-impl<T: Float> Nodes<T> {
     /// Walks from `root` to the leaves; the gradients of what the sums in `swept` read are known already.
     fn walk_back(&self, root: u32, mut grads: Vec<Option<Buffer<T>>>, swept: &[u32], pool: &Pool<T>) -> Gradients<T> {
         let mut found = Gradients { by_key: BTreeMap::new(), by_id: BTreeMap::new() };

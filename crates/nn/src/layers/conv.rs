@@ -1,8 +1,9 @@
 //! Convolutions over sequences.
 
 use gradome_tape::check::Outcome;
-use gradome_tape::{Activation, Convolution, Float, Var};
+use gradome_tape::{Convolution, Float, Var};
 
+use super::Activation;
 use crate::check::check_step;
 use crate::init::Init;
 use crate::store::{ParamId, ParamStore, Scope, Step};
@@ -107,7 +108,7 @@ impl ConvConfig {
             .groups(self.groups)
             .padding_at(left, right)
             .output_padding(self.output_padding)
-            .activation(self.activation)
+            .activation(self.activation.split().0)
     }
 
     /// The parameters of a layer; `fan_in` is the number of weights that one output sums over, as PyTorch counts it.
@@ -134,6 +135,8 @@ pub struct Conv1d {
     /// `[out]`
     pub bias: Option<ParamId>,
     convolution: Convolution,
+    /// What is left of the nonlinearity after the convolution.
+    rest: Activation,
 }
 
 impl Conv1d {
@@ -152,7 +155,7 @@ impl Conv1d {
         check_groups("conv1d", inputs, outputs, config.groups);
         let shape = [outputs, inputs / config.groups, kernel];
         let (weight, bias) = config.parameters(scope, shape, shape[1] * kernel, outputs);
-        Self { weight, bias, convolution }
+        Self { weight, bias, convolution, rest: config.activation.split().1 }
     }
 
     /// `[batch, in, length]` to `[batch, out, positions]`.
@@ -160,7 +163,8 @@ impl Conv1d {
     /// # Panics
     /// When the channels differ or the kernel is longer than the padded signal.
     pub fn forward<'t, T: Float>(&self, step: Step<'_, 't, T>, x: Var<'t, T>) -> Var<'t, T> {
-        x.conv1d(step.param(self.weight), self.bias.map(|bias| step.param(bias)), self.convolution)
+        let bias = self.bias.map(|bias| step.param(bias));
+        self.rest.apply(x.conv1d(step.param(self.weight), bias, self.convolution))
     }
 }
 
@@ -174,6 +178,8 @@ pub struct ConvTranspose1d {
     /// `[out]`
     pub bias: Option<ParamId>,
     convolution: Convolution,
+    /// What is left of the nonlinearity after the convolution.
+    rest: Activation,
 }
 
 impl ConvTranspose1d {
@@ -192,7 +198,7 @@ impl ConvTranspose1d {
         check_groups("conv_transpose1d", inputs, outputs, config.groups);
         let shape = [inputs, outputs / config.groups, kernel];
         let (weight, bias) = config.parameters(scope, shape, shape[1] * kernel, outputs);
-        Self { weight, bias, convolution }
+        Self { weight, bias, convolution, rest: config.activation.split().1 }
     }
 
     /// `[batch, in, length]` to `[batch, out, positions]`.
@@ -200,7 +206,8 @@ impl ConvTranspose1d {
     /// # Panics
     /// When the channels differ.
     pub fn forward<'t, T: Float>(&self, step: Step<'_, 't, T>, x: Var<'t, T>) -> Var<'t, T> {
-        x.conv_transpose1d(step.param(self.weight), self.bias.map(|bias| step.param(bias)), self.convolution)
+        let bias = self.bias.map(|bias| step.param(bias));
+        self.rest.apply(x.conv_transpose1d(step.param(self.weight), bias, self.convolution))
     }
 }
 
@@ -218,7 +225,7 @@ pub(super) fn check() -> Outcome {
     for (case, config) in [
         ("same padding, groups", same),
         ("stride, tanh", ConvConfig::new().stride(2).padding(1).activation(Activation::Tanh)),
-        ("dilation, no bias", ConvConfig::new().dilation(2).no_bias()),
+        ("dilation, no bias, silu", ConvConfig::new().dilation(2).no_bias().activation(Activation::Silu)),
     ] {
         let mut store = ParamStore::new(1);
         let layer = Conv1d::new(&mut store.scope("layer"), 4, 6, 3, config);

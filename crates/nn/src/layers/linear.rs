@@ -57,16 +57,8 @@ impl Linear {
         x: Var<'t, T>,
         activation: Activation,
     ) -> Var<'t, T> {
-        let fused = match activation {
-            Activation::Relu => gradome_tape::Activation::Relu,
-            Activation::Tanh => gradome_tape::Activation::Tanh,
-            Activation::Identity => gradome_tape::Activation::Identity,
-            // their slopes need the value before them
-            Activation::Gelu | Activation::GeluErf | Activation::Silu => {
-                return activation.apply(self.forward(step, x));
-            }
-        };
-        x.linear_with(step.param(self.weight), step.param(self.bias), fused)
+        let (fused, rest) = activation.split();
+        rest.apply(x.linear_with(step.param(self.weight), step.param(self.bias), fused))
     }
 }
 

@@ -26,7 +26,7 @@ pub use recurrent::{Gru, Lstm, RecurrentSize};
 pub use spectral::{FftConv1d, SpectralConv1d};
 pub use state_space::SelectiveScan;
 
-use gradome_tape::{Float, Var};
+use gradome_tape::{Activation as Fused, Float, Var};
 use serde::{Deserialize, Serialize};
 
 use crate::operator::OperatorEntry;
@@ -60,6 +60,16 @@ impl Activation {
             Self::Silu => x.silu(),
             Self::Tanh => x.tanh(),
             Self::Identity => x,
+        }
+    }
+
+    /// What the op before it applies in the same pass, and what is left to do afterwards: the slopes of some need the
+    /// value before them.
+    fn split(self) -> (Fused, Self) {
+        match self {
+            Self::Relu => (Fused::Relu, Self::Identity),
+            Self::Tanh => (Fused::Tanh, Self::Identity),
+            Self::Identity | Self::Gelu | Self::GeluErf | Self::Silu => (Fused::Identity, self),
         }
     }
 }

@@ -1,0 +1,6 @@
+//! Regulatory genomics: peaks, chromatin states and models of the epigenome.
+#![forbid(unsafe_code)]
+
+mod error;
+
+pub use error::{Error, Result};

@@ -1,0 +1,224 @@
+//! Forward and backward recursions over a chain of hidden states: scaled probabilities where they cannot underflow,
+//! logarithms where they could.
+//!
+//! Rows of states are padded to a multiple of a register; padding has probability 0. Scaled form: a(t) = (a(t-1) M)
+//! e(t) / sum a(t-1) (Rabiner 1989, section V.A, with the division one step late, off the critical path).
+
+mod logarithms;
+mod scaled;
+
+use crate::float::Float;
+use crate::kernels::buffer::{Buffer, Pool};
+
+use logarithms::{covariance_pass, filter_logs, smooth_logs};
+use scaled::{filter_scaled, smooth_scaled};
+
+/// Steps whose emissions are prepared together: they stay in the first-level cache.
+const BLOCK: usize = 64;
+
+/// States in a padded row.
+pub(crate) fn padded(states: usize) -> usize {
+    if states <= 8 { 8 } else { states.next_multiple_of(16) }
+}
+
+/// How far scaled numbers of a precision may spread, in units of the natural logarithm.
+struct Limits {
+    /// Just above the logarithm of the smallest normal number.
+    floor: f64,
+    /// Twice this range of positive transitions leaves nothing that matters below `floor`: every state's future differs
+    /// from another's by this factor at most.
+    positive: f64,
+    /// The same where some transitions are impossible, and every step is watched.
+    watched: f64,
+    /// Below this a watched probability could vanish in the next step.
+    tiny: f64,
+}
+
+const SINGLE: Limits = Limits { floor: -87.0, positive: 32.0, watched: 30.0, tiny: -56.0 };
+const DOUBLE: Limits = Limits { floor: -708.0, positive: 300.0, watched: 250.0, tiny: -450.0 };
+
+fn limits<T: Float>() -> Limits {
+    if T::EPSILON > 1e-10 { SINGLE } else { DOUBLE }
+}
+
+/// Whether a sequence is filtered with scaled probabilities.
+#[derive(Clone, Copy, PartialEq)]
+enum Scaled {
+    Always,
+    /// Until a probability comes near underflow; then again in logarithms.
+    Watched,
+    Never,
+}
+
+/// What all sequences of a chain share.
+pub(crate) struct Chain<'a, T: Float> {
+    pub states: usize,
+    pub width: usize,
+    /// `[states]` log-weights of the first state.
+    pub initial: &'a [T],
+    /// `[states]` log-weights of the last state; empty when there are none.
+    pub last: &'a [T],
+    /// `[width, width]` log-weights of transitions, padded with negative infinity.
+    logs: Buffer<T>,
+    /// `[width, width]` exp(log-weight - shift), and its transpose.
+    matrix: Buffer<T>,
+    transpose: Buffer<T>,
+    shift: f64,
+    scaled: Scaled,
+}
+
+impl<'a, T: Float> Chain<'a, T> {
+    pub fn new(initial: &'a [T], transition: &[T], last: &'a [T], pool: &Pool<T>) -> Self {
+        let states = initial.len();
+        let width = padded(states);
+        let mut logs = pool.take(width * width);
+        logs.fill(T::of(f64::NEG_INFINITY));
+        for (to, from) in logs.chunks_exact_mut(width).zip(transition.chunks_exact(states.max(1))) {
+            to[..states].copy_from_slice(from);
+        }
+        let (mut low, mut high, mut zeros) = (f64::INFINITY, f64::NEG_INFINITY, false);
+        for value in transition.iter().map(|v| v.to_f64()) {
+            if value == f64::NEG_INFINITY {
+                zeros = true;
+            } else {
+                (low, high) = (low.min(value), high.max(value));
+            }
+        }
+        let shift = if high == f64::NEG_INFINITY { 0.0 } else { high };
+        let (mut matrix, mut transpose) = (pool.take_zeroed(width * width), pool.take_zeroed(width * width));
+        for i in 0..states {
+            for j in 0..states {
+                let value = T::of((logs[i * width + j].to_f64() - shift).exp());
+                matrix[i * width + j] = value;
+                transpose[j * width + i] = value;
+            }
+        }
+        let range = high - low;
+        let limits = limits::<T>();
+        let scaled = if !zeros && range <= limits.positive {
+            Scaled::Always
+        } else if range <= limits.watched || high == f64::NEG_INFINITY {
+            Scaled::Watched
+        } else {
+            Scaled::Never
+        };
+        Self { states, width, initial, last, logs, matrix, transpose, shift, scaled }
+    }
+
+    /// Filters one sequence: fills `rows` (`[steps, width]`) and `scale` (`[steps]`); returns its log-likelihood and
+    /// whether `rows` are scaled probabilities or, else, logarithms. `emission` may go on after the sequence.
+    pub fn filter(&self, emission: &[T], rows: &mut [T], scale: &mut [T], scratch: &mut Scratch<T>) -> (f64, bool) {
+        let steps = scale.len();
+        if steps == 0 {
+            return (0.0, true);
+        }
+        let transitions = (steps - 1) as f64;
+        if self.scaled != Scaled::Never {
+            let limits = limits::<T>();
+            let (log_sum, least) = filter_scaled(emission, self, rows, scale, &mut scratch.block, T::of(limits.floor));
+            if self.scaled == Scaled::Always || least >= limits.tiny.exp() {
+                return (log_sum + transitions * self.shift, true);
+            }
+        }
+        (filter_logs(emission, self, rows, scale), false)
+    }
+
+    /// Runs a filtered sequence backward: writes the posterior of every step to `posteriors` (`[steps, states]`) and
+    /// adds the expected number of transitions to `counts` (`[width, width]`).
+    pub fn smooth(
+        &self,
+        emission: &[T],
+        (rows, scale, scaled): (&[T], &[T], bool),
+        posteriors: &mut [T],
+        counts: &mut [T],
+        scratch: &mut Scratch<T>,
+    ) {
+        if scale.is_empty() {
+            return;
+        }
+        if scaled {
+            let floor = T::of(limits::<T>().floor);
+            scratch.counts.fill(T::ZERO);
+            smooth_scaled(emission, self, (rows, scale), posteriors, scratch, floor);
+            for ((counts, raw), weight) in counts.iter_mut().zip(scratch.counts.iter()).zip(self.matrix.iter()) {
+                *counts += *raw * *weight;
+            }
+        } else {
+            smooth_logs(rows, self, posteriors, counts, scratch);
+        }
+    }
+
+    /// The gradient of the inner product of a filtered sequence's posteriors with `cotangent` (`[steps, states]`):
+    /// to the emissions (written to `slopes`) and to the transitions (added to `counts`).
+    ///
+    /// Posteriors are the gradient of the log-likelihood, so this is a product of its Hessian with `cotangent`: the
+    /// derivative of filtering and smoothing along it. With P the probability of a state given its successor and the
+    /// past, F(t) = cotangent(t) + F(t-1) P is what the past of a state is expected to have collected.
+    pub fn covariance(
+        &self,
+        (rows, scaled): (&[T], bool),
+        cotangent: &[T],
+        slopes: &mut [T],
+        counts: &mut [T],
+        scratch: &mut Scratch<T>,
+        collected: &mut [T],
+    ) {
+        if !rows.is_empty() {
+            covariance_pass((rows, scaled), self, cotangent, (slopes, counts), scratch, collected);
+        }
+    }
+}
+
+/// Memory for the recursions over one chain.
+pub(crate) struct Scratch<T: Float> {
+    /// Prepared emissions of a block of steps.
+    block: Buffer<T>,
+    /// Posteriors of a block of steps.
+    smoothed: Buffer<T>,
+    counts: Buffer<T>,
+    conditional: Buffer<T>,
+    /// Four rows.
+    rows: Buffer<T>,
+}
+
+impl<T: Float> Scratch<T> {
+    pub fn new(width: usize, pool: &Pool<T>) -> Self {
+        Self {
+            block: pool.take(BLOCK * width),
+            smoothed: pool.take(BLOCK * width),
+            counts: pool.take(width * width),
+            conditional: pool.take(width * width),
+            rows: pool.take(4 * width),
+        }
+    }
+}
+/// The log-weights of a step's emissions, with those of the first and the last state, padded with negative infinity.
+#[inline(always)]
+fn emission_row<T: Float, const N: usize>(
+    emission: &[T],
+    chain: &Chain<T>,
+    (step, steps): (usize, usize),
+    row: &mut [T],
+) {
+    let states = chain.states;
+    let none = T::of(f64::NEG_INFINITY);
+    for (block, row) in row.chunks_exact_mut(N).enumerate() {
+        let at = step * states + block * N;
+        let inside = states - (block * N).min(states);
+        if let Some(emission) = emission.get(at..at + N) {
+            for j in 0..N {
+                row[j] = if j < inside { emission[j] } else { none };
+            }
+        } else {
+            for (j, slot) in row.iter_mut().enumerate() {
+                *slot = if j < inside { emission[at + j] } else { none };
+            }
+        }
+    }
+    if step == 0 {
+        row.iter_mut().zip(chain.initial).for_each(|(row, weight)| *row += *weight);
+    }
+    if step + 1 == steps {
+        row.iter_mut().zip(chain.last).for_each(|(row, weight)| *row += *weight);
+    }
+}

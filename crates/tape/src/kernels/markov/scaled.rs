@@ -1,0 +1,280 @@
+//! The recursions on scaled probabilities, several columns of the transitions at a time.
+
+use super::{BLOCK, Chain, Scratch, emission_row};
+use crate::float::Float;
+use crate::kernels::simd_kernel;
+use crate::lane::Lane;
+
+/// Adds the lanes pairwise.
+#[inline(always)]
+fn add_lanes<L: Lane, const N: usize>(mut lanes: [L; N]) -> L {
+    let mut width = N / 2;
+    while width > 0 {
+        for j in 0..width {
+            lanes[j] = lanes[j] + lanes[j + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+#[inline(always)]
+fn reduce_lanes<L: Lane, const N: usize>(mut lanes: [L; N], pick: impl Fn(L, L) -> L) -> L {
+    let mut width = N / 2;
+    while width > 0 {
+        for j in 0..width {
+            lanes[j] = pick(lanes[j], lanes[j + width]);
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// N columns of x M, from column `start` on.
+#[inline(always)]
+fn times_matrix<T: Float, L: Lane<Scalar = T>, const N: usize>(
+    x: &[T],
+    matrix: &[T],
+    width: usize,
+    start: usize,
+) -> [L; N] {
+    // four sums side by side: a single one would wait for every multiply-add
+    let mut sums = [[L::of(0.0); N]; 4];
+    let mut i = 0;
+    while i < width {
+        for (k, sum) in sums.iter_mut().enumerate() {
+            let x = L::new(x[i + k]);
+            let row = &matrix[(i + k) * width + start..][..N];
+            for j in 0..N {
+                sum[j] = x.mul_add(L::new(row[j]), sum[j]);
+            }
+        }
+        i += 4;
+    }
+    std::array::from_fn(|j| (sums[0][j] + sums[1][j]) + (sums[2][j] + sums[3][j]))
+}
+
+/// Replaces a row of logarithms by exp(row - largest), at least exp(floor) where it is possible at all; returns the
+/// largest, or 0 when nothing is possible.
+#[inline(always)]
+fn scale_row<T: Float, L: Lane<Scalar = T>, const N: usize>(row: &mut [T], floor: T) -> T {
+    let none = L::of(f64::NEG_INFINITY);
+    let mut largest = [none; N];
+    for row in row.chunks_exact(N) {
+        for j in 0..N {
+            largest[j] = L::new(row[j]).max(largest[j]);
+        }
+    }
+    let largest = reduce_lanes(largest, L::max);
+    let offset = L::select(largest == none, L::of(0.0), largest);
+    for row in row.chunks_exact_mut(N) {
+        for slot in row.iter_mut() {
+            let x = L::new(*slot) - offset;
+            *slot = L::select(x == none, L::of(0.0), x.max(L::new(floor)).exp()).get();
+        }
+    }
+    offset.get()
+}
+
+/// A product of many factors as a logarithm: one logarithm for many.
+struct LogProduct {
+    log: f64,
+    product: f64,
+}
+
+impl LogProduct {
+    #[inline(always)]
+    fn times(&mut self, factor: f64) {
+        self.product *= factor;
+        // factors stay above 1e-200, so that the product cannot reach 0 unless one of them is 0
+        if self.product < 1e-100 {
+            self.log += self.product.ln();
+            self.product = 1.0;
+        }
+    }
+}
+
+#[inline(always)]
+fn filter_scaled_body<T: Float, L: Lane<Scalar = T>, const N: usize>(
+    emission: &[T],
+    chain: &Chain<T>,
+    width: usize,
+    rows: &mut [T],
+    scale: &mut [T],
+    block: &mut [T],
+    floor: T,
+) -> (f64, f64) {
+    let steps = scale.len();
+    let one = L::of(1.0);
+    let mut total = LogProduct { log: 0.0, product: 1.0 };
+    let mut offsets = 0.0;
+    let mut least = [one; N];
+    let mut inverse = one;
+    for start in (0..steps).step_by(BLOCK) {
+        let count = BLOCK.min(steps - start);
+        for (k, row) in block.chunks_exact_mut(width).take(count).enumerate() {
+            emission_row::<T, N>(emission, chain, (start + k, steps), row);
+            offsets += scale_row::<T, L, N>(row, floor).to_f64();
+        }
+        for (k, e) in block.chunks_exact(width).take(count).enumerate() {
+            let step = start + k;
+            let (before, row) = rows.split_at_mut(step * width);
+            let before = &before[step.saturating_sub(1) * width..];
+            let row = &mut row[..width];
+            let mut sum = [L::of(0.0); N];
+            for at in (0..width).step_by(N) {
+                let (row, e) = (&mut row[at..at + N], &e[at..at + N]);
+                let weight = if step == 0 { [one; N] } else { times_matrix(before, &chain.matrix, width, at) };
+                for j in 0..N {
+                    let e = L::new(e[j]);
+                    let value = weight[j] * (e * inverse);
+                    row[j] = value.get();
+                    sum[j] = sum[j] + value;
+                    let possible = L::select(e > L::of(0.0), value, one);
+                    least[j] = L::select(weight[j] > L::of(0.0), possible, one).min(least[j]);
+                }
+            }
+            let sum = add_lanes(sum);
+            inverse = L::select(sum > L::of(0.0), sum.recip(), L::of(0.0));
+            scale[step] = sum.get();
+            total.times(sum.get().to_f64());
+        }
+    }
+    (total.log + total.product.ln() + offsets, reduce_lanes(least, L::min).get().to_f64())
+}
+
+simd_kernel! {
+    /// Returns the log-likelihood and the least probability that was not zero for a reason.
+    pub(super) fn filter_scaled [T, L](
+        emission: &[T], chain: &Chain<T>, rows: &mut [T], scale: &mut [T], block: &mut [T], floor: T,
+    ) -> (f64, f64) {
+        match chain.width {
+            8 => filter_scaled_body::<T, L, 8>(emission, chain, 8, rows, scale, block, floor),
+            16 => filter_scaled_body::<T, L, 16>(emission, chain, 16, rows, scale, block, floor),
+            width => filter_scaled_body::<T, L, 16>(emission, chain, width, rows, scale, block, floor),
+        }
+    }
+}
+
+/// counts += a^T w for `[count, width]` arrays.
+#[inline(always)]
+fn add_outer_products<T: Float, L: Lane<Scalar = T>, const N: usize>(a: &[T], w: &[T], width: usize, counts: &mut [T]) {
+    for at in (0..width).step_by(N) {
+        for i in (0..width).step_by(4) {
+            let mut sums = [[L::of(0.0); N]; 4];
+            for (a, w) in a.chunks_exact(width).zip(w.chunks_exact(width)) {
+                let w = &w[at..at + N];
+                for (k, sum) in sums.iter_mut().enumerate() {
+                    let a = L::new(a[i + k]);
+                    for j in 0..N {
+                        sum[j] = a.mul_add(L::new(w[j]), sum[j]);
+                    }
+                }
+            }
+            for (k, sum) in sums.iter().enumerate() {
+                let row = &mut counts[(i + k) * width + at..][..N];
+                for j in 0..N {
+                    row[j] = (L::new(row[j]) + sum[j]).get();
+                }
+            }
+        }
+    }
+}
+
+/// Writes padded rows one after the other without their padding.
+#[inline(always)]
+fn unpad<T: Float, const N: usize>(rows: &[T], width: usize, states: usize, out: &mut [T]) {
+    for (k, row) in rows.chunks_exact(width).enumerate() {
+        let at = k * states;
+        // a whole register goes over into the next row, which is written afterwards
+        if width == N && at + N <= out.len() {
+            out[at..at + N].copy_from_slice(row);
+        } else {
+            out[at..at + states].copy_from_slice(&row[..states]);
+        }
+    }
+}
+
+#[inline(always)]
+fn smooth_scaled_body<T: Float, L: Lane<Scalar = T>, const N: usize>(
+    emission: &[T],
+    chain: &Chain<T>,
+    width: usize,
+    (rows, scale): (&[T], &[T]),
+    posteriors: &mut [T],
+    scratch: &mut Scratch<T>,
+    floor: T,
+) {
+    let zero = L::of(0.0);
+    let steps = scale.len();
+    let (ahead, w_row) = scratch.rows.split_at_mut(width);
+    let w_row = &mut w_row[..width];
+    ahead.fill(L::new(scale[steps - 1]).recip().get());
+    // posteriors of a step add up to 1; half of what they are off by is taken back one step late, off the critical path
+    let mut correction = L::of(1.0);
+    let blocks = steps.div_ceil(BLOCK);
+    for start in (0..blocks).rev().map(|b| b * BLOCK) {
+        let count = BLOCK.min(steps - start);
+        for (k, row) in scratch.block.chunks_exact_mut(width).take(count).enumerate() {
+            emission_row::<T, N>(emission, chain, (start + k, steps), row);
+            scale_row::<T, L, N>(row, floor);
+        }
+        for k in (0..count).rev() {
+            let step = start + k;
+            let a = &rows[step * width..][..width];
+            let e = &mut scratch.block[k * width..][..width];
+            let smoothed = &mut scratch.smoothed[k * width..][..width];
+            let before = if step == 0 { zero } else { L::new(scale[step - 1]).recip() * correction };
+            let mut sum = [zero; N];
+            for at in (0..width).step_by(N) {
+                let (a, e, smoothed) = (&a[at..at + N], &mut e[at..at + N], &mut smoothed[at..at + N]);
+                let (ahead, w_row) = (&ahead[at..at + N], &mut w_row[at..at + N]);
+                for j in 0..N {
+                    let (a, ahead) = (L::new(a[j]), L::new(ahead[j]));
+                    let posterior = L::select(a > zero, a * ahead, zero);
+                    smoothed[j] = posterior.get();
+                    sum[j] = sum[j] + posterior;
+                    w_row[j] = L::select(a > zero, ahead * (L::new(e[j]) * before), zero).get();
+                    e[j] = w_row[j];
+                }
+            }
+            correction = L::of(-0.5).mul_add(add_lanes(sum), L::of(1.5));
+            if step > 0 {
+                for at in (0..width).step_by(N) {
+                    let value: [L; N] = times_matrix(w_row, &chain.transpose, width, at);
+                    for j in 0..N {
+                        ahead[at + j] = value[j].get();
+                    }
+                }
+            }
+        }
+        let states = chain.states;
+        unpad::<T, N>(
+            &scratch.smoothed[..count * width],
+            width,
+            states,
+            &mut posteriors[start * states..(start + count) * states],
+        );
+        let skip = usize::from(start == 0);
+        add_outer_products::<T, L, N>(
+            &rows[(start + skip - 1) * width..(start + count - 1) * width],
+            &scratch.block[skip * width..count * width],
+            width,
+            &mut scratch.counts,
+        );
+    }
+}
+
+simd_kernel! {
+    /// Fills `posteriors`, and adds to the counts in `scratch` what times the transitions is their expected number.
+    pub(super) fn smooth_scaled [T, L](
+        emission: &[T], chain: &Chain<T>, filtered: (&[T], &[T]), posteriors: &mut [T], scratch: &mut Scratch<T>,
+        floor: T,
+    ) {
+        match chain.width {
+            8 => smooth_scaled_body::<T, L, 8>(emission, chain, 8, filtered, posteriors, scratch, floor),
+            16 => smooth_scaled_body::<T, L, 16>(emission, chain, 16, filtered, posteriors, scratch, floor),
+            width => smooth_scaled_body::<T, L, 16>(emission, chain, width, filtered, posteriors, scratch, floor),
+        }
+    }
+}
