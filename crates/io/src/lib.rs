@@ -21,6 +21,7 @@ mod dataset;
 mod error;
 mod folder;
 mod frame;
+pub mod genome;
 mod h5ad;
 mod h5ad_write;
 mod hdf;

@@ -18,11 +18,18 @@ pub(crate) const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// Reads through gzip if the bytes say so, whatever the file is called.
 pub(crate) fn decompressed<'a>(file: &str, raw: impl Read + 'a) -> Result<Box<dyn BufRead + 'a>> {
-    let mut raw = BufReader::with_capacity(1 << 16, raw);
-    let start = raw.fill_buf().map_err(|source| Error::io(file, source))?;
+    let mut reader = decompressed_or_empty(file, raw)?;
+    let start = reader.fill_buf().map_err(|source| Error::io(file, source))?;
     if start.is_empty() {
         return Err(Error::file(file, "the file is empty"));
     }
+    Ok(reader)
+}
+
+/// Reads through gzip if the bytes say so; a file without a byte is one without a line.
+pub(crate) fn decompressed_or_empty<'a>(file: &str, raw: impl Read + 'a) -> Result<Box<dyn BufRead + 'a>> {
+    let mut raw = BufReader::with_capacity(1 << 16, raw);
+    let start = raw.fill_buf().map_err(|source| Error::io(file, source))?;
     Ok(if start.starts_with(&GZIP_MAGIC) {
         Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(raw)))
     } else {
@@ -32,12 +39,17 @@ pub(crate) fn decompressed<'a>(file: &str, raw: impl Read + 'a) -> Result<Box<dy
 
 /// Opens a file, through gzip if its bytes say so.
 pub(crate) fn open(path: &Path) -> Result<Box<dyn BufRead>> {
+    decompressed(&path.display().to_string(), open_raw(path)?)
+}
+
+/// Opens a file as its bytes stand; a folder is an error.
+pub(crate) fn open_raw(path: &Path) -> Result<File> {
     let file = path.display().to_string();
     let raw = File::open(path).map_err(|source| Error::Io { file: file.clone(), source })?;
     if path.is_dir() {
         return Err(Error::file(&file, "is a folder, not a file"));
     }
-    decompressed(&file, raw)
+    Ok(raw)
 }
 
 /// Hands out lines without their ends, as UTF-8, and counts them.

@@ -1,0 +1,27 @@
+//! Genomic files: reads, fragments, intervals, peaks, signal and sequence.
+//!
+//! Positions count from 0 and ends are exclusive, in base pairs, as in BED. Text may be gzipped. What a file cannot
+//! mean (an end before its start, a record past the chromosome's end, overlapping signal) is an error with the line.
+//!
+//! ```
+//! use gradome_io::genome::{ReadsOptions, Tags};
+//!
+//! let text = "chr1\t100\t136\t.\t.\t+\nchr1\t180\t216\t.\t.\t-\n";
+//! let tags = Tags::from_bed("reads.bed", text.as_bytes(), &ReadsOptions::default())?;
+//! assert_eq!(tags.chromosomes[0].forward, [100]);
+//! assert_eq!(tags.chromosomes[0].reverse, [216]);
+//! # Ok::<(), gradome_io::Error>(())
+//! ```
+
+mod bed;
+mod chrom_sizes;
+mod fragments;
+mod reads;
+mod rows;
+mod tags;
+
+pub use bed::{BedRecord, Strand, bed_from, read_bed};
+pub use chrom_sizes::ChromSizes;
+pub use fragments::{ChromosomeFragments, Fragment, Fragments};
+pub use reads::{ReadFormat, ReadsOptions};
+pub use tags::{ChromosomeTags, Tags};
