@@ -4,6 +4,7 @@ use std::{io::Read, path::Path};
 
 use super::{
     ReadFormat, ReadsOptions,
+    bam::{Alignments, open_bam},
     reads::{holds_none, merge_sizes},
     rows::{Places, Problem, Row, for_each_row},
 };
@@ -45,7 +46,7 @@ pub struct Fragments {
 }
 
 impl Fragments {
-    /// Reads paired ends from a file of the given format (BEDPE, 10x fragments), gzipped or not.
+    /// Reads paired ends from a file of the given format (BEDPE, BAM, 10x fragments), gzipped or not.
     ///
     /// # Errors
     /// The line or record that cannot be understood, a format of single reads, a file without a fragment.
@@ -54,7 +55,10 @@ impl Fragments {
         match format {
             ReadFormat::Bedpe => Self::from_bedpe(&file, open_raw(path)?, options),
             ReadFormat::Frag => Self::from_frag(&file, open_raw(path)?, options),
-            ReadFormat::Bed => Err(Error::file(&file, "a file of single reads has no fragments: choose BEDPE or FRAG")),
+            ReadFormat::Bampe => Self::from_bampe(&file, open_bam(path)?, options),
+            ReadFormat::Bed | ReadFormat::Bam => {
+                Err(Error::file(&file, "single reads are no fragments: choose BEDPE, BAMPE or FRAG"))
+            }
         }
     }
 
@@ -106,6 +110,37 @@ impl Fragments {
             fragments.add(&mut places, chromosome, Fragment { start, end, barcode: cell, count }, options);
             Ok(())
         })?;
+        fragments.not_empty(file, options)
+    }
+
+    /// Reads the proper pairs of a BAM file: from the leftmost start over the template's length, as MACS.
+    ///
+    /// All other records are left out and counted in `skipped` (so is the second read of each pair). `file` names the
+    /// source in errors.
+    ///
+    /// # Errors
+    /// The record that cannot be understood, a file that ends early, lengths that differ from the sizes given, a file
+    /// without a proper pair.
+    pub fn from_bampe(file: &str, source: impl Read, options: &ReadsOptions<'_>) -> Result<Self> {
+        let mut bam = Alignments::new(file, source, options.sizes)?;
+        let mut fragments = Self::default();
+        let mut places = vec![None; bam.references.len()];
+        while let Some(record) = bam.next()? {
+            let Some((reference, start, end)) = bam.fragment(&record)? else {
+                fragments.skipped += 1;
+                continue;
+            };
+            let on = &bam.references[reference];
+            if let Some(sizes) = options.sizes {
+                sizes.check(&on.name, end).map_err(|problem| bam.error(&problem))?;
+            }
+            let list = &mut fragments.chromosomes;
+            let place = *places[reference].get_or_insert_with(|| {
+                list.push(ChromosomeFragments { name: on.name.clone(), size: Some(on.size), fragments: Vec::new() });
+                list.len() - 1
+            });
+            list[place].fragments.push(Fragment { start, end, barcode: 0, count: 1 });
+        }
         fragments.not_empty(file, options)
     }
 

@@ -13,6 +13,7 @@
 //! # Ok::<(), gradome_io::Error>(())
 //! ```
 
+mod bam;
 mod bed;
 mod chrom_sizes;
 mod fragments;

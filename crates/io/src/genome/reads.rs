@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, io::BufRead, path::Path};
 
-use super::{ChromSizes, rows::Rows};
+use super::{ChromSizes, bam::BAM_MAGIC, rows::Rows};
 use crate::{
     Error, Result,
     text::{decompressed, open_raw},
@@ -13,10 +13,14 @@ use crate::{
 pub enum ReadFormat {
     /// Single reads as text: chromosome, start, end, name, score, strand.
     Bed,
+    /// Alignments: of paired reads the first of each proper pair counts as a single read.
+    Bam,
     /// Paired ends as text: chromosome, start, end of the fragment; or bedtools' ten columns, two intervals a pair.
     Bedpe,
     /// Fragments of single cells (10x `fragments.tsv.gz`): chromosome, start, end, barcode, count.
     Frag,
+    /// Alignments of pairs: the fragment of each proper pair.
+    Bampe,
 }
 
 /// What is asked of a file of reads.
@@ -46,6 +50,9 @@ impl ReadFormat {
         let file = path.display().to_string();
         let mut reader = decompressed(&file, open_raw(path)?)?;
         let start = reader.fill_buf().map_err(|source| Error::io(&file, source))?;
+        if start.starts_with(BAM_MAGIC) {
+            return Ok(Self::Bam);
+        }
         if start.starts_with(b"CRAM") {
             return Err(Error::file(&file, "is CRAM, which is not read here: convert it with `samtools view -b`"));
         }
@@ -58,7 +65,9 @@ impl ReadFormat {
             && let Some((_, start, end)) =
                 rows.next(|row| row.interval(None).map(|(_, start, end)| ((), start, end)))?
         {
-            length.add(end - start);
+            if end > start {
+                length.add(end - start);
+            }
         }
         match length.mean() {
             Some(mean) if BELIEVABLE_LENGTHS.contains(&mean) => Ok(Self::Bed),
@@ -78,9 +87,9 @@ pub(super) struct ReadLength {
 }
 
 impl ReadLength {
-    /// Takes a read's length; those of length zero (unknown) do not count.
+    /// Takes a read's length.
     pub(super) fn add(&mut self, length: u32) {
-        if length > 0 && !self.is_complete() {
+        if !self.is_complete() {
             self.sum += u64::from(length);
             self.count += 1;
         }
@@ -90,9 +99,9 @@ impl ReadLength {
         self.count == READS_FOR_LENGTH
     }
 
-    /// The mean, rounded down.
+    /// The mean, rounded down; none where no length is known.
     pub(super) fn mean(&self) -> Option<u32> {
-        (self.count > 0).then(|| (self.sum / u64::from(self.count)) as u32)
+        (self.sum > 0).then(|| (self.sum / u64::from(self.count)) as u32)
     }
 }
 

@@ -4,6 +4,7 @@ use std::{io::Read, path::Path};
 
 use super::{
     ReadFormat, ReadsOptions, Strand,
+    bam::{Alignments, open_bam},
     reads::{ReadLength, holds_none, merge_sizes},
     rows::{Places, for_each_row},
 };
@@ -39,7 +40,7 @@ impl ChromosomeTags {
 pub struct Tags {
     /// Chromosomes with at least one read.
     pub chromosomes: Vec<ChromosomeTags>,
-    /// Mean length of the first ten reads (bp), rounded down, as MACS takes it; `None` where no length is known.
+    /// Mean length of the first ten reads (BAM: records of any kind), in bp, rounded down, as MACS takes it.
     pub read_length: Option<u32>,
     /// Records of a BAM file that are no read to count: unmapped, secondary, failed, or not the first of a proper pair.
     pub skipped: u64,
@@ -54,7 +55,8 @@ impl Tags {
         let file = path.display().to_string();
         match format {
             ReadFormat::Bed => Self::from_bed(&file, open_raw(path)?, options),
-            ReadFormat::Bedpe | ReadFormat::Frag => {
+            ReadFormat::Bam => Self::from_bam(&file, open_bam(path)?, options),
+            ReadFormat::Bedpe | ReadFormat::Frag | ReadFormat::Bampe => {
                 Err(Error::file(&file, "a file of pairs is read as fragments, not as single reads"))
             }
         }
@@ -95,7 +97,45 @@ impl Tags {
         tags.not_empty(file)
     }
 
-    pub(super) fn not_empty(self, file: &str) -> Result<Self> {
+    /// Reads BAM: the leftmost position of a forward read, the rightmost of a reverse one, as MACS; no index is needed.
+    ///
+    /// Unmapped, failed, secondary and supplementary records are left out and counted in `skipped`; of a pair the first
+    /// read counts, if the pair is proper. `file` names the source in errors.
+    ///
+    /// # Errors
+    /// The record that cannot be understood, a file that ends early, lengths that differ from the sizes given, a file
+    /// without a read.
+    pub fn from_bam(file: &str, source: impl Read, options: &ReadsOptions<'_>) -> Result<Self> {
+        let mut bam = Alignments::new(file, source, options.sizes)?;
+        let mut tags = Self::default();
+        let mut places = vec![None; bam.references.len()];
+        let mut length = ReadLength::default();
+        while let Some(record) = bam.next()? {
+            length.add(record.read_length);
+            let Some((reference, end, is_reverse)) = bam.five_prime_end(&record)? else {
+                tags.skipped += 1;
+                continue;
+            };
+            let on = &bam.references[reference];
+            if let Some(sizes) = options.sizes {
+                sizes.check(&on.name, end).map_err(|problem| bam.error(&problem))?;
+            }
+            let place = *places[reference].get_or_insert_with(|| {
+                tags.chromosomes.push(ChromosomeTags {
+                    name: on.name.clone(),
+                    size: Some(on.size),
+                    ..ChromosomeTags::default()
+                });
+                tags.chromosomes.len() - 1
+            });
+            let chromosome = &mut tags.chromosomes[place];
+            if is_reverse { chromosome.reverse.push(end) } else { chromosome.forward.push(end) }
+        }
+        tags.read_length = length.mean();
+        tags.not_empty(file)
+    }
+
+    fn not_empty(self, file: &str) -> Result<Self> {
         if self.chromosomes.is_empty() {
             return Err(holds_none(file, "reads", self.skipped));
         }
