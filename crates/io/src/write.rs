@@ -76,6 +76,14 @@ pub fn write_tenx_folder(folder: &Path, data: &Dataset) -> Result<()> {
     write_gzip(&folder.join("matrix.mtx.gz"), |to| write_matrix_market(&crate::Matrix::Sparse(joined), to))
 }
 
+/// Writes text atomically, gzipped when the file's name ends in `.gz`.
+pub(crate) fn write_text(path: &Path, fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
+    if path.extension().is_some_and(|extension| extension == "gz") {
+        return write_gzip(path, fill);
+    }
+    write_atomic(path, |to| fill(to))
+}
+
 fn write_lines(to: &mut dyn Write, lines: &[String]) -> std::io::Result<()> {
     lines.iter().try_for_each(|line| writeln!(to, "{line}"))
 }

@@ -1,12 +1,16 @@
 //! Intervals (BED3 to BED9, <https://samtools.github.io/hts-specs/BEDv1.pdf>).
 
-use std::{fmt, io::Read, path::Path};
+use std::{
+    fmt,
+    io::{Read, Write},
+    path::Path,
+};
 
 use super::{
     ChromSizes,
     rows::{Problem, Row, for_each_row},
 };
-use crate::{Result, text::open_raw};
+use crate::{Result, text::open_raw, write::write_text};
 
 /// The strand of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,7 +84,7 @@ impl BedRecord {
 }
 
 /// `255,0,0`, or `0` for none.
-fn parse_color(word: &str) -> Result<Option<[u8; 3]>, Problem> {
+pub(super) fn parse_color(word: &str) -> Result<Option<[u8; 3]>, Problem> {
     if word == "0" {
         return Ok(None);
     }
@@ -112,4 +116,73 @@ pub fn bed_from(file: &str, source: impl Read, sizes: Option<&ChromSizes>) -> Re
         Ok(())
     })?;
     Ok(records)
+}
+
+/// Writes intervals with the first three to nine columns of BED, atomically; gzipped when the name ends in `.gz`.
+///
+/// What a record does not say becomes `.`, its own start and end (thick), or `0` (color). `header` is a line above the
+/// records, such as `track name=\"states\"`.
+///
+/// # Errors
+/// What the system says.
+///
+/// # Panics
+/// If `columns` is not from 3 to 9.
+pub fn write_bed<'r>(
+    path: &Path,
+    header: Option<&str>,
+    columns: usize,
+    records: impl IntoIterator<Item = &'r BedRecord>,
+) -> Result<()> {
+    assert!((3..=9).contains(&columns), "write_bed: BED has 3 to 9 columns, not {columns}");
+    write_text(path, |to| {
+        if let Some(header) = header {
+            writeln!(to, "{header}")?;
+        }
+        records.into_iter().try_for_each(|record| write_record(to, record, columns))
+    })
+}
+
+fn write_record(to: &mut dyn Write, record: &BedRecord, columns: usize) -> std::io::Result<()> {
+    let (start, end) = (record.start, record.end);
+    write!(to, "{}\t{start}\t{end}", record.chromosome)?;
+    let (thick_start, thick_end) = record.thick.unwrap_or((start, end));
+    for column in 3..columns {
+        match column {
+            3 => write!(to, "\t{}", record.name.as_deref().unwrap_or("."))?,
+            4 => match record.score {
+                Some(score) => write!(to, "\t{score}")?,
+                None => write!(to, "\t.")?,
+            },
+            5 => write!(to, "\t{}", StrandColumn(record.strand))?,
+            6 => write!(to, "\t{thick_start}")?,
+            7 => write!(to, "\t{thick_end}")?,
+            _ => write!(to, "\t{}", ColorColumn(record.color))?,
+        }
+    }
+    writeln!(to)
+}
+
+/// A strand as its column says it.
+pub(super) struct StrandColumn(pub(super) Option<Strand>);
+
+impl fmt::Display for StrandColumn {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(strand) => strand.fmt(to),
+            None => to.write_str("."),
+        }
+    }
+}
+
+/// A color as its column says it.
+pub(super) struct ColorColumn(pub(super) Option<[u8; 3]>);
+
+impl fmt::Display for ColorColumn {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some([red, green, blue]) => write!(to, "{red},{green},{blue}"),
+            None => to.write_str("0"),
+        }
+    }
 }

@@ -15,14 +15,25 @@
 
 mod bam;
 mod bed;
+mod bedgraph;
 mod chrom_sizes;
 mod fragments;
+mod general;
+mod peaks;
 mod reads;
 mod rows;
+mod signal;
 mod tags;
 
-pub use bed::{BedRecord, Strand, bed_from, read_bed};
+pub use bed::{BedRecord, Strand, bed_from, read_bed, write_bed};
+pub use bedgraph::{bedgraph_from, read_bedgraph, write_bedgraph};
 pub use chrom_sizes::ChromSizes;
 pub use fragments::{ChromosomeFragments, Fragment, Fragments};
+pub use general::general;
+pub use peaks::{
+    GappedPeak, Peak, PeakFormat, gapped_peaks_from, peaks_from, read_gapped_peaks, read_peaks, write_gapped_peaks,
+    write_peaks,
+};
 pub use reads::{ReadFormat, ReadsOptions};
+pub use signal::{ChromosomeSignal, Gaps, Run, Signal};
 pub use tags::{ChromosomeTags, Tags};
