@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 
 mod error;
+pub mod macs;
 
 pub use error::{Error, Result};

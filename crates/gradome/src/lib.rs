@@ -8,6 +8,7 @@
 //! | [`io`] | omics files to typed data sets and back | `io` |
 //! | [`report`] | clusters, layouts, figures and one-file reports | `report` |
 //! | [`multiomics`] | joint models of several omics in the same cells | `multiomics` |
+//! | [`epigenome`] | peaks, chromatin states and models of the epigenome | `epigenome` |
 //!
 //! All features are on by default; with `default-features = false` a program takes what it needs.
 //!
@@ -25,6 +26,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "epigenome")]
+pub use gradome_epigenome as epigenome;
 #[cfg(feature = "gradcheck")]
 pub use gradome_gradcheck as gradcheck;
 #[cfg(feature = "io")]
