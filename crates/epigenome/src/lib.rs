@@ -1,6 +1,7 @@
 //! Regulatory genomics: peaks, chromatin states and models of the epigenome.
 #![forbid(unsafe_code)]
 
+pub mod chromatin;
 mod error;
 pub mod macs;
 

@@ -7,6 +7,7 @@
 //! | [`nn`] | layers, distributions, optimisers, training, checkpoints | `nn` |
 //! | [`io`] | omics files to typed data sets and back | `io` |
 //! | [`report`] | clusters, layouts, figures and one-file reports | `report` |
+//! | [`epigenome`] | chromatin states, peaks and models of the epigenome | `epigenome` |
 //! | [`multiomics`] | joint models of several omics in the same cells | `multiomics` |
 //! | [`epigenome`] | peaks, chromatin states and models of the epigenome | `epigenome` |
 //!

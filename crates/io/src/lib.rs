@@ -50,5 +50,6 @@ pub use prepare::{Alignment, align, check_counts, check_finite, make_names_uniqu
 pub use read::{Orientation, ReadOptions, read};
 pub use table::{read_table, read_table_bytes};
 pub use tenx_h5::{read_tenx_h5, read_tenx_h5_bytes};
+pub use text::for_each_line;
 pub use variable::{VARIANCE_TREND_SPAN, VariableFeatures, variable_features};
-pub use write::{write_atomic, write_csv, write_tenx_folder};
+pub use write::{write_atomic, write_csv, write_tenx_folder, write_text};

@@ -92,6 +92,21 @@ impl<'a> Lines<'a> {
     }
 }
 
+/// Hands each line of a file, plain or gzipped, without its end to `take`; its refusal becomes an error at that line.
+///
+/// # Errors
+/// What `take` or the system says.
+pub fn for_each_line(path: &Path, mut take: impl FnMut(&str) -> Result<(), String>) -> Result<()> {
+    let name = path.display().to_string();
+    let mut lines = Lines::new(&name, open(path)?);
+    while let Some(line) = lines.next()? {
+        if let Err(problem) = take(line) {
+            return Err(lines.error(problem));
+        }
+    }
+    Ok(())
+}
+
 /// Reads the next record of a table; false at the end.
 pub(crate) fn read_record<R: Read>(
     file: &str,

@@ -76,16 +76,19 @@ pub fn write_tenx_folder(folder: &Path, data: &Dataset) -> Result<()> {
     write_gzip(&folder.join("matrix.mtx.gz"), |to| write_matrix_market(&crate::Matrix::Sparse(joined), to))
 }
 
-/// Writes text atomically, gzipped when the file's name ends in `.gz`.
-pub(crate) fn write_text(path: &Path, fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
+fn write_lines(to: &mut dyn Write, lines: &[String]) -> std::io::Result<()> {
+    lines.iter().try_for_each(|line| writeln!(to, "{line}"))
+}
+
+/// Writes a text file whole or not at all, gzipped when its name ends in `.gz`.
+///
+/// # Errors
+/// What `fill` or the system says.
+pub fn write_text(path: &Path, fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
     if path.extension().is_some_and(|extension| extension == "gz") {
         return write_gzip(path, fill);
     }
     write_atomic(path, |to| fill(to))
-}
-
-fn write_lines(to: &mut dyn Write, lines: &[String]) -> std::io::Result<()> {
-    lines.iter().try_for_each(|line| writeln!(to, "{line}"))
 }
 
 fn write_gzip(path: &Path, fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {

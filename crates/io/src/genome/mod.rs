@@ -16,6 +16,7 @@
 mod bam;
 mod bed;
 mod bedgraph;
+pub mod binarised;
 mod chrom_sizes;
 mod fragments;
 mod general;
