@@ -50,6 +50,8 @@ macro_rules! with_width {
     };
 }
 
+pub(super) use with_width;
+
 /// The most states a model may have.
 pub const MOST_STATES: usize = 512;
 
@@ -117,7 +119,8 @@ impl ExpectedCounts {
     }
 }
 
-fn chain<const W: usize>(model: &ChromHmmModel, patterns: &MarkPatterns) -> (Chain<W>, Vec<f64>) {
+/// The chain of a model with the emissions of all combinations, and ln of what those were divided by.
+pub(super) fn chain<const W: usize>(model: &ChromHmmModel, patterns: &MarkPatterns) -> (Chain<W>, Vec<f64>) {
     let states = model.states();
     let mut initial = [0.0; W];
     initial[..states].copy_from_slice(&model.initial);
@@ -336,7 +339,7 @@ fn join<const W: usize>(mut a: Sums<W>, b: Sums<W>) -> Sums<W> {
 }
 
 /// Says at which bin the model gives up.
-fn impossible<const W: usize, const C: usize>(chain: &Chain<W>, sequence: &BinarisedSequence) -> Error {
+pub(super) fn impossible<const W: usize, const C: usize>(chain: &Chain<W>, sequence: &BinarisedSequence) -> Error {
     let rows = chain.filtered_rows::<C>(&sequence.patterns);
     let good = |filtered: &Filtered<W>| filtered.inverse.is_finite();
     let block = rows.iter().rposition(good).unwrap_or(0);

@@ -27,6 +27,22 @@ impl JavaRandom {
         bits as f64 / (1u64 << 53) as f64
     }
 
+    /// A whole number below `bound`, each with the same probability.
+    pub(super) fn next_below(&mut self, bound: u32) -> u32 {
+        let bound = u64::from(bound);
+        if bound.is_power_of_two() {
+            return ((bound * self.next(31)) >> 31) as u32;
+        }
+        loop {
+            let bits = self.next(31);
+            let value = bits % bound;
+            // a last range that is not whole would favour small numbers
+            if bits - value + (bound - 1) < 1 << 31 {
+                return value as u32;
+            }
+        }
+    }
+
     /// The order in which ChromHMM visits so many files, sorted by name: by one number drawn for each.
     pub fn visiting_order(&mut self, files: usize) -> Vec<usize> {
         let keys: Vec<f64> = (0..files).map(|_| self.next_double()).collect();
