@@ -46,6 +46,11 @@ impl StateOrder {
         Self::ALL.iter().find(|entry| entry.0 == self).unwrap_or(&Self::ALL[0])
     }
 
+    /// The order that the letter of a state's label stands for, that of the user when it is none of ours.
+    pub(super) fn of_label(label: &str) -> Self {
+        label.chars().next().and_then(Self::of_letter).unwrap_or(Self::User)
+    }
+
     fn of_letter(letter: char) -> Option<Self> {
         Self::ALL.iter().find(|entry| entry.1 == letter).map(|entry| entry.0)
     }

@@ -325,6 +325,9 @@ mod tests {
             print_posterior(p, &mut text).unwrap();
             String::from_utf8(text).unwrap()
         };
-        assert_eq!(["0.0039", "0.177", "1", "0", "0.5"].map(str::to_owned), [0.00392, 0.17698, 0.99999, 2e-5, 0.5].map(printed));
+        assert_eq!(
+            ["0.0039", "0.177", "1", "0", "0.5"].map(str::to_owned),
+            [0.00392, 0.17698, 0.99999, 2e-5, 0.5].map(printed)
+        );
     }
 }

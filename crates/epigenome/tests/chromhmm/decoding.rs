@@ -44,9 +44,10 @@ fn chromosome_11_has_chromhmms_segments_and_posteriors() {
     assert_eq!(lines(&to.path().join("GM12878_10_segments.bed")), expected);
     for golden in goldens("hmm-expected-counts") {
         let states = lines(&to.path().join("STATEBYLINE/GM12878_10_chr11_statebyline.txt"));
-        let wrong = states[2..].iter().zip(golden.get("argmax")).filter(|(ours, best)| {
-            ours.parse::<f64>().unwrap() != **best + 1.0
-        });
+        let wrong = states[2..]
+            .iter()
+            .zip(golden.get("argmax"))
+            .filter(|(ours, best)| ours.parse::<f64>().unwrap() != **best + 1.0);
         assert_eq!((states.len() - 2, wrong.count()), (golden.get("argmax").len(), 0));
     }
     let posteriors = lines(&folder.join("posterior_bins340000_350000.txt.gz"));

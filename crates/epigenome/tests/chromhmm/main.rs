@@ -1,6 +1,7 @@
 //! Models of chromatin states against ChromHMM's results and reference numbers.
 
 mod decoding;
+mod enrichment;
 mod training;
 
 use std::path::{Path, PathBuf};
