@@ -1,5 +1,6 @@
 //! Chromatin states: hidden Markov models of which histone marks occur together along the genome.
 
+mod binarise;
 mod colours;
 mod counts;
 mod decode;
@@ -12,6 +13,7 @@ mod segments;
 mod smooth;
 mod start;
 
+pub use binarise::{BinariseOptions, CellMarkTable, ReadFiles, binarise};
 pub use colours::diverse_colours;
 pub use counts::{ExpectedCounts, MOST_STATES};
 pub use em::{Algorithm, EmSettings, Pass};

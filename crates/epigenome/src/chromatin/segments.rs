@@ -279,7 +279,7 @@ impl Segmentation {
         })?;
         // by state, then by chromosome; the browser shows the last first
         let mut ends: BTreeMap<&str, u64> = BTreeMap::new();
-        let mut places: BTreeMap<(std::cmp::Reverse<usize>, &str), Vec<(u64, u64)>> = BTreeMap::new();
+        let mut places = BTreeMap::<_, Vec<(u64, u64)>>::new();
         for s in &self.segments {
             let end = ends.entry(&s.chromosome).or_default();
             *end = s.end.max(*end);

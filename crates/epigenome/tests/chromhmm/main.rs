@@ -1,5 +1,6 @@
 //! Models of chromatin states against ChromHMM's results and reference numbers.
 
+mod binarisation;
 mod decoding;
 mod enrichment;
 mod training;

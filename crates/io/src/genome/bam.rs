@@ -51,6 +51,60 @@ pub(super) struct Alignment {
     pub(super) read_length: u32,
 }
 
+/// One mapped record of a BAM file as it stands there; positions in bp from 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MappedRead<'a> {
+    /// Name of the reference sequence.
+    pub chromosome: &'a str,
+    /// Leftmost position.
+    pub start: i64,
+    /// Position behind the last that is covered.
+    pub end: i64,
+    /// Whether the read is reverse.
+    pub reverse: bool,
+    /// Whether the read is one of a pair.
+    pub paired: bool,
+    /// Whether it is the first of a proper pair.
+    pub first_of_proper_pair: bool,
+    /// Signed length of the template (TLEN).
+    pub template_length: i32,
+}
+
+/// Hands every mapped record of a BAM file, duplicates and secondary alignments too, to `take`; its refusal becomes an
+/// error at that record.
+///
+/// # Errors
+/// What `take` says, a damaged or truncated file, a mapped record without a position.
+pub fn for_each_mapped_read(path: &Path, mut take: impl FnMut(&MappedRead<'_>) -> Result<(), String>) -> Result<()> {
+    let file = path.display().to_string();
+    let mut bam = Alignments::new(&file, open_bam(path)?, None)?;
+    while let Some(record) = bam.next()? {
+        const UNMAPPED: u16 = 4;
+        const FIRST: u16 = 64;
+        if record.flags & UNMAPPED != 0 || record.reference == -1 {
+            continue;
+        }
+        let reference = usize::try_from(record.reference).ok().and_then(|place| bam.references.get(place));
+        let Some(reference) = reference.filter(|_| record.start >= 0) else {
+            return Err(bam.error("is mapped, but to no position of a reference in the header"));
+        };
+        let start = i64::from(record.start);
+        let read = MappedRead {
+            chromosome: &reference.name,
+            start,
+            end: start + record.span as i64,
+            reverse: record.flags & REVERSE != 0,
+            paired: record.flags & PAIRED != 0,
+            first_of_proper_pair: record.flags & PROPER_PAIR != 0 && record.flags & FIRST != 0,
+            template_length: record.template_length,
+        };
+        if let Err(problem) = take(&read) {
+            return Err(bam.error(&problem));
+        }
+    }
+    Ok(())
+}
+
 /// Reads a BAM stream record by record.
 pub(super) struct Alignments<'a> {
     file: &'a str,

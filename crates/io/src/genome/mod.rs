@@ -26,6 +26,7 @@ mod rows;
 mod signal;
 mod tags;
 
+pub use bam::{MappedRead, for_each_mapped_read};
 pub use bed::{BedRecord, Strand, bed_from, read_bed, write_bed};
 pub use bedgraph::{bedgraph_from, read_bedgraph, write_bedgraph};
 pub use chrom_sizes::ChromSizes;
