@@ -1,8 +1,11 @@
 //! Regulatory genomics: peaks, chromatin states and models of the epigenome.
 #![forbid(unsafe_code)]
 
+mod checks;
 pub mod chromatin;
+pub mod contextual;
 mod error;
 pub mod macs;
 
+pub use checks::checks;
 pub use error::{Error, Result};

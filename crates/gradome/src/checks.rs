@@ -31,6 +31,8 @@ pub fn checks() -> Vec<Check> {
     let all = all.chain(entries(gradome_nn::check::layers()));
     #[cfg(feature = "multiomics")]
     let all = all.chain(entries(gradome_multiomics::checks()));
+    #[cfg(feature = "epigenome")]
+    let all = all.chain(entries(gradome_epigenome::checks()));
     all.collect()
 }
 

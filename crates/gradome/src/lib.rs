@@ -9,7 +9,6 @@
 //! | [`report`] | clusters, layouts, figures and one-file reports | `report` |
 //! | [`epigenome`] | chromatin states, peaks and models of the epigenome | `epigenome` |
 //! | [`multiomics`] | joint models of several omics in the same cells | `multiomics` |
-//! | [`epigenome`] | peaks, chromatin states and models of the epigenome | `epigenome` |
 //!
 //! All features are on by default; with `default-features = false` a program takes what it needs.
 //!

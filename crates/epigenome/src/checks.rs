@@ -1,0 +1,10 @@
+//! The finite-difference checks of this crate's operators.
+
+use gradome_nn::{Operator, OperatorEntry};
+
+use crate::contextual::{self, ContextualEpigenomics};
+
+/// Every operator of this crate with its check.
+pub fn checks() -> Vec<OperatorEntry> {
+    vec![OperatorEntry { name: ContextualEpigenomics::NAME, kind: "operator", check: contextual::check }]
+}
