@@ -26,6 +26,17 @@ pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut BufWriter<&mut File>) ->
     written.map_err(|error| Error::Io { file: path.display().to_string(), source: error.into() })
 }
 
+/// As [`write_atomic`], for writers that open their file themselves: `fill` is given the temporary one's path.
+pub(crate) fn write_atomic_at(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let failed = |source| Error::Io { file: path.display().to_string(), source };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let scratch = tempfile::Builder::new().prefix(".gradome").tempdir_in(folder).map_err(failed)?;
+    let unfinished = scratch.path().join("unfinished");
+    fill(&unfinished)?;
+    let finish = || File::open(&unfinished)?.sync_all().and_then(|()| fs::rename(&unfinished, path));
+    finish().map_err(failed)
+}
+
 /// Writes a table: a header, then a name and its values a row; `[names.len(), header.len() - 1]` values by rows.
 ///
 /// The first entry of `header` names the column of names; NaN becomes an empty field.

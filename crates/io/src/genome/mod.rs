@@ -16,8 +16,11 @@
 mod bam;
 mod bed;
 mod bedgraph;
+mod bigwig;
 pub mod binarised;
 mod chrom_sizes;
+mod coverage;
+mod fasta;
 mod fragments;
 mod general;
 mod peaks;
@@ -29,7 +32,13 @@ mod tags;
 pub use bam::{MappedRead, for_each_mapped_read};
 pub use bed::{BedRecord, Strand, bed_from, read_bed, write_bed};
 pub use bedgraph::{bedgraph_from, read_bedgraph, write_bedgraph};
+pub use bigwig::{BigWig, write_bigwig};
 pub use chrom_sizes::ChromSizes;
+pub use coverage::Strands;
+pub use fasta::{
+    FastaRecord, OneHot, PastEnd, Window, fasta_from, one_hot, read_fasta, read_windows, reverse_complement,
+    windows_from,
+};
 pub use fragments::{ChromosomeFragments, Fragment, Fragments};
 pub use general::general;
 pub use peaks::{

@@ -77,7 +77,21 @@ impl ChromosomeSignal {
 
     /// The value of each base pair of a range, `[range.len()]`.
     pub fn dense(&self, range: Range<u32>, gaps: Gaps) -> Vec<f32> {
-        dense(self.within(&range), range, gaps)
+        let gap = if gaps == Gaps::Zero { 0.0 } else { f32::NAN };
+        let mut values = vec![gap; range.len()];
+        for run in self.within(&range) {
+            let (start, end) = (run.start.max(range.start), run.end.min(range.end));
+            values[(start - range.start) as usize..(end - range.start) as usize].fill(run.value);
+        }
+        values
+    }
+
+    /// The sum over the base pairs of each bin of a range, `[range.len() / bin]`: counts where runs are counts.
+    ///
+    /// # Errors
+    /// A bin of no base pair, a range that does not hold a whole number of bins.
+    pub fn bin_sums(&self, range: Range<u32>, bin: u32) -> Result<Vec<f32>> {
+        Ok(sums(self.within(&range), range, bin)?.into_iter().map(|(sum, _)| sum as f32).collect())
     }
 
     /// The mean of each bin of a range, `[range.len() / bin]`.
@@ -85,7 +99,59 @@ impl ChromosomeSignal {
     /// # Errors
     /// A bin of no base pair, a range that does not hold a whole number of bins.
     pub fn bin_means(&self, range: Range<u32>, bin: u32, gaps: Gaps) -> Result<Vec<f32>> {
-        bin_means(self.within(&range), range, bin, gaps)
+        let mean = |(sum, covered): (f64, u32)| match gaps {
+            Gaps::Zero => (sum / f64::from(bin)) as f32,
+            Gaps::Missing => (sum / f64::from(covered)) as f32,
+        };
+        Ok(sums(self.within(&range), range, bin)?.into_iter().map(mean).collect())
+    }
+
+    /// The signal at the resolution of bins: each base pair takes the mean of its bin, gaps count as zero.
+    ///
+    /// Bins stand from position 0; the last one is cut at the end of the chromosome, if that is known. Memory is in
+    /// proportion to the runs.
+    ///
+    /// # Errors
+    /// A bin of no base pair.
+    pub fn binned(&self, bin: u32) -> Result<Self> {
+        if bin == 0 {
+            return Err(Error::Data("bins of 0 bp hold nothing".into()));
+        }
+        let last = self.size.unwrap_or(u32::MAX).max(self.runs.last().map_or(0, |run| run.end));
+        let bin_end = |start: u32| start.saturating_add(bin).min(last);
+        let mut runs: Vec<Run> = Vec::new();
+        let mut add = |start: u32, end: u32, value: f32| match runs.last_mut() {
+            _ if value == 0.0 => {}
+            Some(last) if last.end == start && last.value == value => last.end = end,
+            _ => runs.push(Run { start, end, value }),
+        };
+        // The bin that is being summed: where it starts and what it holds so far.
+        let (mut open, mut sum) = (0, 0.0f64);
+        for run in &self.runs {
+            let mut at = run.start;
+            while at < run.end {
+                let start = at / bin * bin;
+                if start != open {
+                    add(open, bin_end(open), (sum / f64::from(bin_end(open) - open)) as f32);
+                    (open, sum) = (start, 0.0);
+                }
+                // Bins that lie in the run as a whole have its value.
+                let whole = (run.end - at) / bin * bin;
+                if at == start && whole > 0 {
+                    add(at, at + whole, run.value);
+                    at += whole;
+                    (open, sum) = (at, 0.0);
+                    continue;
+                }
+                let end = bin_end(start).min(run.end);
+                sum += f64::from(run.value) * f64::from(end - at);
+                at = end;
+            }
+        }
+        if open < last {
+            add(open, bin_end(open), (sum / f64::from(bin_end(open) - open)) as f32);
+        }
+        Ok(Self { name: self.name.clone(), size: self.size, runs })
     }
 }
 
@@ -107,7 +173,7 @@ pub(super) fn check_run(chromosome: &str, run: Run, free: u32) -> Result<(), Str
 }
 
 /// Says what is wrong with bins of a range; else how many there are.
-pub(super) fn count_bins(range: &Range<u32>, bin: u32) -> Result<usize> {
+fn count_bins(range: &Range<u32>, bin: u32) -> Result<usize> {
     let length = range.end.saturating_sub(range.start);
     if bin == 0 || !length.is_multiple_of(bin) {
         return Err(Error::Data(format!("bins of {bin} bp do not fit the range {}-{}", range.start, range.end)));
@@ -115,27 +181,14 @@ pub(super) fn count_bins(range: &Range<u32>, bin: u32) -> Result<usize> {
     Ok((length / bin) as usize)
 }
 
-/// The value of each base pair.
-pub(super) fn dense(runs: &[Run], range: Range<u32>, gaps: Gaps) -> Vec<f32> {
-    let gap = if gaps == Gaps::Zero { 0.0 } else { f32::NAN };
-    let mut values = vec![gap; range.len()];
-    for run in runs {
-        let (start, end) = (run.start.max(range.start), run.end.min(range.end));
-        if start < end {
-            values[(start - range.start) as usize..(end - range.start) as usize].fill(run.value);
-        }
-    }
-    values
-}
-
-/// The mean of each bin, summed in f64 in the order of the runs.
-pub(super) fn bin_means(runs: &[Run], range: Range<u32>, bin: u32, gaps: Gaps) -> Result<Vec<f32>> {
-    let mut sums = vec![(0.0f64, 0u32); count_bins(&range, bin)?];
+/// Sum and covered base pairs of each bin, in f64 in the order of the runs.
+fn sums(runs: &[Run], range: Range<u32>, bin: u32) -> Result<Vec<(f64, u32)>> {
+    let mut sums = vec![(0.0, 0); count_bins(&range, bin)?];
     for run in runs {
         let (mut at, end) = (run.start.max(range.start), run.end.min(range.end));
         while at < end {
             let place = (at - range.start) / bin;
-            // In u64: the last bin of the largest range ends one behind the largest position.
+            // In u64: the last bin may end behind the largest position.
             let bin_end = (u64::from(range.start) + u64::from(place + 1) * u64::from(bin)).min(u64::from(end)) as u32;
             let covered = bin_end - at;
             let (sum, count) = &mut sums[place as usize];
@@ -144,11 +197,5 @@ pub(super) fn bin_means(runs: &[Run], range: Range<u32>, bin: u32, gaps: Gaps) -
             at = bin_end;
         }
     }
-    Ok(sums
-        .into_iter()
-        .map(|(sum, count)| match gaps {
-            Gaps::Zero => (sum / f64::from(bin)) as f32,
-            Gaps::Missing => (sum / f64::from(count)) as f32,
-        })
-        .collect())
+    Ok(sums)
 }
