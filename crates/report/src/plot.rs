@@ -11,12 +11,14 @@ mod histogram;
 mod legend;
 mod lines;
 mod scatter;
+mod tracks;
 
 pub use agreement::Agreement;
 pub use bars::Bars;
 pub use histogram::Histogram;
 pub use lines::Lines;
 pub use scatter::{Colour, Scatter};
+pub use tracks::Tracks;
 
 use maud::{Markup, PreEscaped, Render, html};
 

@@ -27,6 +27,13 @@ fn every_figure(text: &str) -> Vec<Result<Figure>> {
         Agreement::new(&series, &series).axes(text, text).statistic(text, 1.0).draw(),
         Bars::new(text, &names).series(text, &values).series(text, &series).draw(),
         Histogram::new(text).series(text, &series).series(text, &[1.0]).draw(),
+        Tracks::new(text, 5, 90)
+            .signal(text, [(0, 20, 1.0), (20, 100, -3.0)])
+            .over(text, [(5, 90, 2.0)])
+            .up_to(4.0)
+            .intervals(text, [(7, 12, text)])
+            .positions(text, [4, 30])
+            .draw(),
     ]
 }
 
