@@ -52,4 +52,4 @@ macro_rules! from_errors {
         })+
     };
 }
-from_errors!(gradome::io::Error, gradome::nn::Error, gradome::report::Error);
+from_errors!(gradome::epigenome::Error, gradome::io::Error, gradome::nn::Error, gradome::report::Error);

@@ -10,6 +10,7 @@ mod error;
 mod fit;
 mod inputs;
 mod inspect;
+mod macs;
 mod man;
 mod page;
 mod prepare;
@@ -76,6 +77,7 @@ enum Command {
     Demo(demo::Demo),
     Fit(fit::Fit),
     Apply(apply::Apply),
+    Macs(macs::Macs),
     Report(report::Report),
     Inspect(inspect::Inspect),
     Check(check::Check),
@@ -105,6 +107,7 @@ fn run() -> Result<()> {
         Command::Demo(demo) => demo.run(global),
         Command::Fit(fit) => fit.run(global, &settings),
         Command::Apply(apply) => apply.run(global),
+        Command::Macs(macs) => macs.run(),
         Command::Report(report) => report.run(),
         Command::Inspect(inspect) => inspect.run(),
         Command::Check(check) => check.run(),

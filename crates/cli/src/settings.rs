@@ -17,6 +17,11 @@ use crate::run_dir::SETTINGS_FILE;
 /// Flags that say what to do with a run, not what the run is.
 const NOT_SETTINGS: [&str; 8] = ["config", "resume", "overwrite", "threads", "quiet", "verbose", "help", "version"];
 
+/// The command whose runs leave their settings and go on from them.
+const FIT: &[&str] = &["fit", "multiomics-vae"];
+/// Commands that take a file of settings.
+const WITH_FILE: [&[&str]; 2] = [FIT, &["macs", "callpeak"]];
+
 /// Parses the command line and the file it names; also gives the text of the `run.toml` that repeats it.
 ///
 /// Ends the program where the command line asks for help or is wrong.
@@ -26,11 +31,12 @@ pub fn parse() -> Result<(Cli, String)> {
     let given: Vec<OsString> = std::env::args_os().collect();
     let mut matches = command.clone().try_get_matches_from(&given).unwrap_or_else(|error| error.exit());
     let mut settings = String::new();
-    if let Some(operator) = deepest(&command, &["fit", "multiomics-vae"]).cloned()
-        && let Some(flags) = matches_of_fit(&matches)
+    if let Some(path) = WITH_FILE.into_iter().find(|path| matches_of(&matches, path).is_some())
+        && let (Some(called), Some(flags)) = (deepest(&command, path).cloned(), matches_of(&matches, path))
     {
-        if let Some(file) = settings_file(flags) {
-            let more = flags_from_file(&file, &operator, flags)?;
+        let left = (path == FIT).then(|| file_of_run(flags)).flatten();
+        if let Some(file) = flags.get_one::<PathBuf>("config").cloned().or(left) {
+            let more = flags_from_file(&file, &called, flags)?;
             let all = command.clone().try_get_matches_from(given.into_iter().chain(more));
             // the command line alone was right
             matches = all.map_err(|error| {
@@ -39,7 +45,9 @@ pub fn parse() -> Result<(Cli, String)> {
                 wrong(format!("{}: {first}", file.display()))
             })?;
         }
-        settings = matches_of_fit(&matches).map_or_else(|| Ok(String::new()), |flags| to_toml(&operator, flags))?;
+        if path == FIT {
+            settings = matches_of(&matches, path).map_or_else(|| Ok(String::new()), |flags| to_toml(&called, flags))?;
+        }
     }
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     Ok((cli, settings))
@@ -49,15 +57,12 @@ fn deepest<'a>(command: &'a clap::Command, path: &[&str]) -> Option<&'a clap::Co
     path.iter().try_fold(command, |command, name| command.find_subcommand(name))
 }
 
-fn matches_of_fit(matches: &ArgMatches) -> Option<&ArgMatches> {
-    matches.subcommand_matches("fit")?.subcommand_matches("multiomics-vae")
+fn matches_of<'a>(matches: &'a ArgMatches, path: &[&str]) -> Option<&'a ArgMatches> {
+    path.iter().try_fold(matches, |matches, name| matches.subcommand_matches(name))
 }
 
-/// The file given, or, where a run goes on, the one that the run left.
-fn settings_file(flags: &ArgMatches) -> Option<PathBuf> {
-    if let Some(file) = flags.get_one::<PathBuf>("config") {
-        return Some(file.clone());
-    }
+/// Where a run goes on, the file that it left.
+fn file_of_run(flags: &ArgMatches) -> Option<PathBuf> {
     let folder = flags.get_one::<PathBuf>("out").filter(|_| flags.get_flag("resume"))?;
     Some(folder.join(SETTINGS_FILE)).filter(|file| file.exists())
 }
@@ -79,6 +84,11 @@ fn flags_from_file(file: &Path, command: &clap::Command, given: &ArgMatches) -> 
         let takes_value = arg.get_action().takes_values();
         match value {
             Value::Boolean(on) if !takes_value => flags.extend(on.then(|| format!("--{key}").into())),
+            // several values at once, as of --mfold
+            Value::Array(values) if arg.get_num_args().is_some_and(|count| count.min_values() > 1) => {
+                flags.push(format!("--{key}").into());
+                flags.extend(values.iter().map(|value| value.to_string().into()));
+            }
             Value::Array(values) if matches!(arg.get_action(), ArgAction::Append) => {
                 for value in values {
                     flags.push(flag(key, value).ok_or_else(|| at_file(format!("key '{key}' holds a list of lists")))?);

@@ -174,6 +174,9 @@ impl MacsConfig {
         if let Some((what, _)) = sizes.iter().find(|(_, size)| *size == Some(0)) {
             return wrong(format!("{what} 0: must be at least 1"));
         }
+        if self.duplicates == Duplicates::AtMost(0) {
+            return wrong("duplicates: at least one read must be kept at a place".into());
+        }
         if self.band_width > LARGEST_BAND_WIDTH {
             return wrong(format!("band width {}: at most {LARGEST_BAND_WIDTH} bp", self.band_width));
         }

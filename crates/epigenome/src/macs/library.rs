@@ -75,7 +75,7 @@ impl Library {
             limit.unwrap_or(match config.duplicates {
                 Duplicates::All => None,
                 Duplicates::AtMost(most) => Some(most),
-                Duplicates::Auto => Some(most_by_chance(total, config.genome_size)),
+                Duplicates::Auto => Some(most_by_chance(total, config.genome_size).max(1)),
             })
         };
         match reads {
@@ -221,16 +221,12 @@ fn by_name(mut placed: Vec<Placed>) -> Result<Vec<Placed>> {
 
 /// Keeps at most `limit` of equal positions.
 fn keep_at_most(limit: u32, sorted: &mut Vec<u32>) {
-    // the reference keeps the first read of a strand in any case
-    let first = sorted.first().copied();
     let (mut same, mut last) = (0, None);
     sorted.retain(|&position| {
-        let is_first = last.is_none();
         same = if last == Some(position) { same + 1 } else { 1 };
         last = Some(position);
-        same <= limit || is_first
+        same <= limit
     });
-    debug_assert_eq!(sorted.first().copied(), first);
 }
 
 /// The number of reads at one place that chance exceeds with probability 1e-5 at most.

@@ -141,10 +141,11 @@ pub fn call_peaks(treatment: Reads, control: Option<Reads>, config: &MacsConfig)
     let mut notes: Vec<String> = note.into_iter().collect();
     for (names, [own, other]) in unmatched.iter().zip([["treatment", "control"], ["control", "treatment"]]) {
         if let Some(first) = names.first() {
-            let count = names.len();
-            notes.push(format!(
-                "{count} chromosomes of the {own} are not in the {other} and are left out, {first} first"
-            ));
+            let count = match names.len() {
+                1 => "1 chromosome of".into(),
+                count => format!("{count} chromosomes of"),
+            };
+            notes.push(format!("{count} the {own} not in the {other}: left out, {first} first"));
         }
     }
     let (calls, q_scores) = call(&signal, size, tag_size, config);

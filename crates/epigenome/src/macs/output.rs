@@ -20,6 +20,8 @@ pub struct RunDescription {
     pub treatment_files: Vec<String>,
     /// Files of the control.
     pub control_files: Vec<String>,
+    /// Whether bedGraphs are written per million reads.
+    pub per_million: bool,
 }
 
 /// A number as C's `%.6g` prints it.
@@ -232,7 +234,7 @@ impl MacsResult {
 
     /// The list of arguments.
     fn write_settings(&self, to: &mut impl Write, run: &RunDescription, config: &MacsConfig) -> Result<()> {
-        let RunDescription { command, name, format, treatment_files, control_files } = run;
+        let RunDescription { command, name, format, treatment_files, control_files, per_million } = run;
         let control = if control_files.is_empty() { "None".into() } else { listed(control_files) };
         writeln!(to, "# Command line: {command}\n# ARGUMENTS LIST:\n# name = {name}\n# format = {format}")?;
         writeln!(to, "# ChIP-seq file = {}\n# control file = {control}", listed(treatment_files))?;
@@ -281,6 +283,9 @@ impl MacsResult {
         writeln!(to, "# Paired-End mode is {}", if self.paired { "on" } else { "off" })?;
         if config.call_summits {
             writeln!(to, "# Searching for subpeak summits is on")?;
+        }
+        if *per_million {
+            writeln!(to, "# MACS will save fragment pileup signal per million reads")?;
         }
         writeln!(to)
     }
