@@ -2,7 +2,8 @@
 //!
 //! [`read`] takes any of the formats and tells them apart by content: `.h5ad`, 10x folders and `.h5`,
 //! MatrixMarket, CSV and TSV, with or without gzip. It gives a [`Dataset`]: cells, one [`Modality`] a kind of
-//! measurement, annotations, and notes that say what was chosen or noticed. Sparse data stays sparse.
+//! measurement, annotations, and notes that say what was chosen or noticed. Sparse data stays sparse. Genomic files
+//! (reads, peaks, signal, sequence) are in [`genome`].
 //!
 //! ```
 //! use gradome_io::{Orientation, read_table_bytes};

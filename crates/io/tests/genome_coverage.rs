@@ -125,6 +125,24 @@ fn a_signal_survives_a_bigwig_file() {
 }
 
 #[test]
+fn the_three_kinds_of_section_that_libbigwig_writes_are_read() {
+    // pyBigWig 0.3.29 wrote it: fixed steps, variable steps, and fixed steps without gaps on a second chromosome.
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/reference/libbigwig.bw");
+    let signal = BigWig::open(path.as_ref()).unwrap().read_all().unwrap();
+    let first = [
+        run(100, 120, 1.0),
+        run(130, 150, 2.0),
+        run(160, 180, 3.5),
+        run(500, 520, -2.0),
+        run(600, 620, 1.0),
+        run(635, 655, 0.25),
+    ];
+    assert_eq!(signal.chromosome("c1").unwrap().runs, first);
+    assert_eq!(signal.chromosome("c2").unwrap().runs, [run(0, 15, 7.0)]);
+    assert_eq!(signal.chromosome("c2").unwrap().size, Some(5000));
+}
+
+#[test]
 fn a_signal_without_a_run_is_a_bigwig_without_a_chromosome() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.bw");
