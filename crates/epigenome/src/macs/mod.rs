@@ -60,8 +60,9 @@ use peaks::{Rule, Scored};
 use score::ScoreLengths;
 use signal::{Decision, Samples, Scales, Size};
 
-/// Runs of all tracks up to which they are kept between scoring and calling; more are made a second time.
-const KEPT_RUNS: usize = 40_000_000;
+/// Runs of all tracks up to which they are kept between scoring and calling (16 bytes each); more are made a second
+/// time, which costs less than the memory.
+const KEPT_RUNS: usize = 4_000_000;
 
 /// What was called.
 #[derive(Clone, Debug, PartialEq)]
@@ -148,7 +149,7 @@ pub fn call_peaks(treatment: Reads, control: Option<Reads>, config: &MacsConfig)
             notes.push(format!("{count} the {own} not in the {other}: left out, {first} first"));
         }
     }
-    let (calls, q_scores) = call(&signal, size, tag_size, config);
+    let (calls, q_scores) = call(&signal, size, tag_size, config, KEPT_RUNS);
     Ok(MacsResult {
         calls,
         signal,
@@ -201,14 +202,14 @@ fn decide(treatment: &Library, config: &MacsConfig, paired: bool) -> Result<Deci
     }
 }
 
-/// Scores all chromosomes, then calls on each.
-fn call(signal: &Signal, size: Size, tag_size: f64, config: &MacsConfig) -> (Calls, QScores) {
+/// Scores all chromosomes, then calls on each; tracks of up to `kept_runs` runs are made once.
+fn call(signal: &Signal, size: Size, tag_size: f64, config: &MacsConfig, kept_runs: usize) -> (Calls, QScores) {
     let scored = |chromosome: usize| {
         let track = signal.tracks(chromosome);
         let p_scores = score::p_scores(&track);
         Scored { chromosome: Arc::from(signal.name(chromosome)), track, p_scores }
     };
-    let keep = signal.most_runs() <= KEPT_RUNS;
+    let keep = signal.most_runs() <= kept_runs;
     let chromosomes = 0..signal.len();
     let (kept, lengths) = chromosomes
         .clone()
@@ -281,4 +282,32 @@ fn call(signal: &Signal, size: Size, tag_size: f64, config: &MacsConfig) -> (Cal
         }
     };
     (calls, q_scores)
+}
+
+#[cfg(test)]
+mod tests {
+    use gradome_io::genome::{ChromosomeTags, Tags};
+
+    use super::*;
+
+    #[test]
+    fn tracks_that_are_made_twice_give_the_same_calls() {
+        let chromosome = |i: u32| ChromosomeTags {
+            name: format!("chr{i}"),
+            size: None,
+            forward: (0..80).map(|k| 5_000 + (k * k * 7 + i) % 400).chain((0..40).map(|k| 1_000 * k)).collect(),
+            reverse: (0..80).map(|k| 5_200 + (k * k * 11 + i) % 400).collect(),
+        };
+        let tags = Tags { chromosomes: (0..3).map(chromosome).collect(), read_length: Some(36), skipped: 0 };
+        for broad_cutoff in [None, Some(0.1)] {
+            let config = MacsConfig { genome_size: 1e5, model: false, broad_cutoff, ..MacsConfig::default() };
+            let library = Library::new(Reads::Single(tags.clone()), &config, None).unwrap();
+            let size = Size(200.0);
+            let scales = Scales::new(&library, None, size, &config).unwrap();
+            let Samples { signal, .. } = Samples::join(library, None, scales).unwrap();
+            let once = call(&signal, size, 36.0, &config, usize::MAX);
+            assert!(once.0.len() >= 3);
+            assert!(once == call(&signal, size, 36.0, &config, 0));
+        }
+    }
 }
