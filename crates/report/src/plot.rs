@@ -7,6 +7,7 @@
 mod agreement;
 mod axes;
 mod bars;
+mod heat_map;
 mod histogram;
 mod legend;
 mod lines;
@@ -15,6 +16,7 @@ mod tracks;
 
 pub use agreement::Agreement;
 pub use bars::Bars;
+pub use heat_map::HeatMap;
 pub use histogram::Histogram;
 pub use lines::Lines;
 pub use scatter::{Colour, Scatter};

@@ -168,3 +168,21 @@ fn numbers_read_as_a_person_writes_them() {
     let expected = ["0", "3", "0.914", "12.3", "1234", "0.00123", "1.50e7", "2.00e-5", "-0.500", "n/a"];
     assert_eq!(written, expected);
 }
+
+#[test]
+fn a_heat_map_has_a_cell_for_each_value_and_says_it() {
+    let map = HeatMap::new("probability", &["1", "2"], &["x", "y", "z"], &[0.0, 0.5, 1.0, f64::NAN, 0.25, 0.75]);
+    let svg = map.draw().unwrap().standalone();
+    roxmltree::Document::parse(&svg).unwrap();
+    assert_eq!(svg.matches("<title>").count(), 6);
+    assert!(svg.contains("1, y: 0.500") && svg.contains("2, x: n/a"));
+    // the largest value has the last colour, or the largest of each column when columns have scales of their own
+    let last = format!("a v{}", crate::palette::STEPS - 1);
+    let values = [0.0, 100.0, 1.0, 200.0];
+    let whole = HeatMap::new("v", &["1", "2"], &["x", "y"], &values);
+    let cells = |map: &HeatMap| count(&map.draw().unwrap(), "rect", &last);
+    // one of them is the top of the bar of colours
+    assert_eq!((cells(&whole), cells(&whole.clone().scaled_by_column())), (2, 3));
+    assert!(HeatMap::new::<&str>("v", &[], &[], &[]).draw().unwrap_err().to_string().contains("no rows"));
+    assert!(HeatMap::new("v", &["1"], &["x"], &[]).draw().unwrap_err().to_string().contains("0 values, but 1"));
+}
