@@ -22,6 +22,8 @@ pub enum Algorithm {
 pub struct EmSettings {
     /// When parameters are renewed.
     pub algorithm: Algorithm,
+    /// Threads for plain Baum-Welch; 0 for those of the process.
+    pub threads: usize,
     /// Passes over the data, at most.
     pub max_iterations: usize,
     /// Stops when a pass gains less ln-likelihood than this, or loses some; a negative value never stops.
@@ -38,6 +40,7 @@ impl Default for EmSettings {
     fn default() -> Self {
         Self {
             algorithm: Algorithm::Incremental,
+            threads: 0,
             max_iterations: 200,
             tolerance: 1e-3,
             least_transition: 1e-8,
@@ -76,6 +79,14 @@ impl ChromHmmModel {
         if data.sequences.is_empty() || settings.max_iterations == 0 {
             return Err(Error::Data("training needs at least one sequence and one iteration".into()));
         }
+        let own = (settings.threads > 0 && settings.algorithm == Algorithm::BaumWelch)
+            .then(|| rayon::ThreadPoolBuilder::new().num_threads(settings.threads).build())
+            .transpose()
+            .map_err(|error| Error::Data(format!("{} threads: {error}", settings.threads)))?;
+        let count_each = |model: &Self| match &own {
+            Some(pool) => pool.install(|| ExpectedCounts::of_each(model, data)),
+            None => ExpectedCounts::of_each(model, data),
+        };
         let start = Instant::now();
         let mut model = self.clone();
         let mut stored = vec![ExpectedCounts::zero(model.states(), model.marks.len()); data.sequences.len()];
@@ -83,7 +94,7 @@ impl ChromHmmModel {
         for iteration in 1.. {
             let mut ln_likelihood = 0.0;
             if settings.algorithm == Algorithm::BaumWelch {
-                stored = ExpectedCounts::of_each(&model, data)?;
+                stored = count_each(&model)?;
                 ln_likelihood = stored.iter().map(|counts| counts.ln_likelihood).sum();
                 model.maximise(&total(&stored), settings);
             } else {

@@ -1,6 +1,8 @@
 //! Chromatin states: hidden Markov models of which histone marks occur together along the genome.
 
+mod annotator;
 mod binarise;
+mod checks;
 mod colours;
 mod counts;
 mod decode;
@@ -10,10 +12,15 @@ mod java;
 mod model;
 mod order;
 mod segments;
+mod select;
 mod smooth;
 mod start;
 
+pub use annotator::{
+    ChromatinInput, ChromatinOutput, ChromatinStateAnnotator, ChromatinStatesConfig, ChromatinTracks, Emission,
+};
 pub use binarise::{BinariseOptions, CellMarkTable, ReadFiles, binarise};
+pub use checks::check;
 pub use colours::diverse_colours;
 pub use counts::{ExpectedCounts, MOST_STATES};
 pub use em::{Algorithm, EmSettings, Pass};
@@ -21,4 +28,5 @@ pub use enrichment::{Enrichment, NeighborhoodOptions, OverlapOptions, annotation
 pub use java::JavaRandom;
 pub use model::{ChromHmmModel, StateOrder};
 pub use segments::{Decoding, Segment, Segmentation, SegmentationFiles};
+pub use select::{EmissionErrors, StateCountScore, compare_state_counts, cut_into_blocks};
 pub use start::Split;
