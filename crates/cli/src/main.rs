@@ -3,6 +3,7 @@
 
 mod apply;
 mod check;
+mod chromhmm;
 mod completions;
 mod console;
 mod demo;
@@ -78,6 +79,7 @@ enum Command {
     Fit(fit::Fit),
     Apply(apply::Apply),
     Macs(macs::Macs),
+    Chromhmm(chromhmm::Chromhmm),
     Report(report::Report),
     Inspect(inspect::Inspect),
     Check(check::Check),
@@ -108,6 +110,7 @@ fn run() -> Result<()> {
         Command::Fit(fit) => fit.run(global, &settings),
         Command::Apply(apply) => apply.run(global),
         Command::Macs(macs) => macs.run(),
+        Command::Chromhmm(chromhmm) => chromhmm.run(),
         Command::Report(report) => report.run(),
         Command::Inspect(inspect) => inspect.run(),
         Command::Check(check) => check.run(),

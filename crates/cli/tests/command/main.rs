@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod check;
+mod chromhmm;
 mod macs;
 mod made;
 mod run;
