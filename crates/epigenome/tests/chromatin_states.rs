@@ -79,7 +79,7 @@ fn outputs_loss_gradients_and_training_match_the_reference() {
             let output = annotator.forward(Step::eval(&tape, &bound), &input).unwrap();
             golden.assert_close("out/log_likelihood", &output.ln_likelihood.value().to_f64(), OUTPUT, 0.0);
             golden.assert_close("out/state_posteriors", &output.posteriors().value().to_f64(), OUTPUT, 0.0);
-            golden.assert_close("out/state_probabilities", &output.filtered(), OUTPUT, 0.0);
+            golden.assert_close("out/state_probabilities", &output.filtered().value().to_f64(), OUTPUT, 0.0);
             if golden.has("out/gamma") {
                 golden.assert_close("out/gamma", &output.each_bin_alone().value().to_f64(), OUTPUT, 0.0);
             }

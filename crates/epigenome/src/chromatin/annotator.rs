@@ -7,6 +7,7 @@ use gradome_tape::{Float, Tape, Tensor, Var, ViterbiPath};
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
+use super::filter::Filter;
 use super::model::{ChromHmmModel, StateOrder};
 
 /// What a state emits at each bin, independently for each mark.
@@ -160,29 +161,11 @@ impl<'t, T: Float> ChromatinOutput<'t, T> {
         (self.ln_emissions + self.ln_initial).softmax()
     }
 
-    /// `[bins, states]` probability of each state given the bins up to its own; no gradient flows through it.
-    pub fn filtered(&self) -> Vec<f64> {
-        let [emissions, initial, transitions] =
-            [self.ln_emissions, self.ln_initial, self.ln_transitions].map(|v| v.value().to_f64());
-        let states = initial.len();
-        let transitions: Vec<f64> = transitions.iter().map(|ln| ln.exp()).collect();
-        let mut rows: Vec<f64> = Vec::with_capacity(emissions.len());
-        let mut start = 0;
-        for &length in &self.lengths {
-            for bin in start..start + length {
-                let before = rows.len().checked_sub(states).filter(|_| bin > start).map(|at| &rows[at..]);
-                let prior = |to: usize| match before {
-                    None => initial[to],
-                    Some(row) => (0..states).map(|from| row[from] * transitions[from * states + to]).sum::<f64>().ln(),
-                };
-                let ln: Vec<f64> = (0..states).map(|to| prior(to) + emissions[bin * states + to]).collect();
-                let largest = ln.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                let sum: f64 = ln.iter().map(|ln| (ln - largest).exp()).sum();
-                rows.extend(ln.iter().map(|ln| (ln - largest).exp() / sum));
-            }
-            start += length;
-        }
-        rows
+    /// `[bins, states]` probability of each state given the bins up to its own.
+    pub fn filtered(&self) -> Var<'t, T> {
+        let filter = Filter { lengths: self.lengths.clone() };
+        let operands = [self.ln_emissions, self.ln_initial, self.ln_transitions];
+        self.ln_emissions.tape().custom(filter, &operands)[0]
     }
 }
 

@@ -20,7 +20,7 @@ fn models() -> Vec<(&'static str, ChromatinStatesConfig)> {
     ]
 }
 
-/// Compares the gradients of likelihood, posteriors and smoothed path with finite differences.
+/// Compares the gradients of likelihood, posteriors, filter and smoothed path with finite differences.
 pub fn check() -> Outcome {
     let mut outcome = Outcome::new(ChromatinStateAnnotator::NAME);
     for (case, config) in models() {
@@ -37,7 +37,8 @@ pub fn check() -> Outcome {
             let input = model.input(step.tape, &tracks).expect("the sample is valid");
             let output = model.forward(step, &input).expect("the sample is valid");
             let states = output.posteriors().square().sum() + output.smoothed_path(0.7).square().sum();
-            output.ln_likelihood.sum() + states + output.each_bin_alone().square().sum()
+            let alone = output.each_bin_alone().square().sum() + output.filtered().square().sum();
+            output.ln_likelihood.sum() + states + alone
         });
     }
     outcome

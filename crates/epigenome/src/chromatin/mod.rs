@@ -8,6 +8,7 @@ mod counts;
 mod decode;
 mod em;
 mod enrichment;
+mod filter;
 mod java;
 mod model;
 mod order;
