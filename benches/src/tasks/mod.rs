@@ -1,6 +1,7 @@
 //! The work that is timed here and in the peers, under the same names: a value, its gradient, and the optimiser's step
 //! where there is one, all in f32.
 
+mod chromatin;
 mod kernels;
 mod networks;
 mod sequences;
@@ -66,6 +67,16 @@ pub const TASKS: &[Task] = &[
         name: "selective_scan_l2000_d256_n16",
         about: "selective scan, 2000 steps, 256 channels, 16 states, sum of squares, gradient of all operands",
         prepare: sequences::selective_scan,
+    },
+    Task {
+        name: "chromatin",
+        about: "chromatin states, 10,000 bins, 10 marks as soft calls, 15 states, mean squares of all outputs, backward",
+        prepare: chromatin::shared,
+    },
+    Task {
+        name: "chromatin_cond",
+        about: "the same with Gaussian emissions mixed from 5 cell types",
+        prepare: chromatin::conditioned,
     },
 ];
 
