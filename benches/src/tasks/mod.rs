@@ -2,6 +2,7 @@
 //! where there is one, all in f32.
 
 mod chromatin;
+mod contextual;
 mod kernels;
 mod networks;
 mod sequences;
@@ -77,6 +78,11 @@ pub const TASKS: &[Task] = &[
         name: "chromatin_cond",
         about: "the same with Gaussian emissions mixed from 5 cell types",
         prepare: chromatin::conditioned,
+    },
+    Task {
+        name: "contextual",
+        about: "transformer on 8 x 512 bp, hidden 64, 2 layers, 4 heads, feed-forward 256, 8 factors, contacts; backward",
+        prepare: contextual::diffbio,
     },
 ];
 

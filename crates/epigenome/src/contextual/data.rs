@@ -3,7 +3,6 @@
 use gradome_nn::{Error, Result};
 use gradome_tape::{Float, Tensor};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use super::config::{ContextualEpigenomicsConfig, HeadConfig, HeadKind, Level};
 
@@ -21,17 +20,6 @@ pub fn base_code(letter: u8) -> u8 {
         b'T' | b'U' => 3,
         _ => BASE_N,
     }
-}
-
-/// Where a window lies.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Region {
-    /// The chromosome.
-    pub chromosome: String,
-    /// Its first base pair, from 0; may lie before the chromosome, where nothing is known.
-    pub start: i64,
-    /// The base pair after its last.
-    pub end: i64,
 }
 
 /// Windows of one length with all that is known of them; plain arrays, row-major.

@@ -1,7 +1,7 @@
 //! Tasks: what is predicted from embeddings, and how wrong it is.
 
 use gradome_nn::losses::{CrossEntropy, LossKind, bce_with_logits, squared_error};
-use gradome_nn::{Linear, Scope, Step};
+use gradome_nn::{Linear, ParamId, Scope, Step};
 use gradome_tape::{Float, Tensor, Var};
 
 use super::config::{HeadConfig, HeadKind, Level};
@@ -29,6 +29,11 @@ impl Head {
             Level::Position => self.layer.forward(step, embeddings),
             Level::Window => self.layer.forward(step, pooled),
         }
+    }
+
+    /// Its offsets `[outputs]`.
+    pub fn bias(&self) -> ParamId {
+        self.layer.bias
     }
 
     /// How uncertainty weighs its loss.
@@ -67,4 +72,14 @@ impl Head {
         };
         errors.sum() / count.max(1) as f64
     }
+}
+
+/// For each output the mean of the targets `[.., outputs]` that are known; nothing where none is.
+pub(crate) fn mean_of_known(targets: &[f32], outputs: usize) -> Vec<Option<f64>> {
+    let mean = |output: usize| {
+        let known = targets.iter().skip(output).step_by(outputs).filter(|value| !value.is_nan());
+        let (count, sum) = known.fold((0.0, 0.0), |(count, sum), &value| (count + 1.0, sum + f64::from(value)));
+        (count > 0.0).then(|| sum / count)
+    };
+    (0..outputs).map(mean).collect()
 }

@@ -4,14 +4,22 @@ mod checks;
 mod config;
 mod data;
 mod encoder;
+mod evaluate;
+mod fit;
 mod heads;
 mod model;
 mod shuffle;
+mod sources;
+mod trained;
 
 pub(crate) use checks::check;
 pub use config::{
     ContactMap, ContextualEpigenomicsConfig, Encoder, HeadConfig, HeadKind, Level, Pooling, Positions, Strands,
 };
-pub use data::{BASE_N, ContextualWindows, Region, base_code};
+pub use data::{BASE_N, ContextualWindows, base_code};
+pub use evaluate::{Curves, HeadScores, evaluate};
+pub use fit::{Fit, FitOptions, Split, default_trainer};
 pub use model::{ContextualEpigenomics, ContextualInput, ContextualOutput};
 pub use shuffle::dinucleotide_shuffle;
+pub use sources::{MARK_BIN, Tracks, around};
+pub use trained::{Predictions, TrainedContextualEpigenomics};

@@ -26,7 +26,7 @@ pub struct ContextualEpigenomics {
     pub(crate) stem: Stem,
     layers: Layers,
     pooling: Option<Linear>,
-    heads: Vec<Head>,
+    pub(crate) heads: Vec<Head>,
     /// `[2]` slope and offset of the logit of a contact.
     contact_scale: Option<ParamId>,
     weighting: Option<UncertaintyWeighting>,
@@ -250,7 +250,7 @@ impl Operator for ContextualEpigenomics {
 
 impl ContextualEpigenomics {
     /// Whether windows of that many positions can be looked at.
-    fn check_length(&self, length: usize) -> Result<()> {
+    pub(crate) fn check_length(&self, length: usize) -> Result<()> {
         let config = &self.config;
         if config.positions == Positions::Learned && length > config.max_length {
             let problem = format!("{length} positions, but the table of positions has {}", config.max_length);

@@ -1,0 +1,181 @@
+//! How good predictions are.
+
+use gradome_nn::metrics::{average_precision, brier_score, expected_calibration_error, pearson, roc_auc};
+use serde::Serialize;
+
+use super::config::{HeadConfig, HeadKind};
+
+/// Groups of equal size whose mean prediction is compared with what happened.
+const GROUPS: usize = 10;
+/// Points of a drawn curve, at most.
+const POINTS: usize = 300;
+/// A prediction is compared with zeros and ones where the truth is above or below this.
+const HALF: f32 = 0.5;
+
+/// How good the predictions of one output of a head are; what is not defined is absent.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HeadScores {
+    /// The head, and the number of its output where it has several.
+    pub name: String,
+    /// Values that were known and predicted.
+    pub values: usize,
+    /// The mean of what was known: for zeros and ones their share.
+    pub mean: f64,
+    /// Area under the receiver operating characteristic.
+    pub auroc: Option<f64>,
+    /// Average precision.
+    pub auprc: Option<f64>,
+    /// Mean squared difference of probability and truth.
+    pub brier: Option<f64>,
+    /// Expected calibration error over ten bins of equal width.
+    pub calibration_error: Option<f64>,
+    /// Share of classes called right.
+    pub accuracy: Option<f64>,
+    /// Pearson's correlation of prediction and truth.
+    pub pearson: Option<f64>,
+    /// Curves of zeros and ones.
+    #[serde(skip)]
+    pub curves: Option<Curves>,
+}
+
+/// The curves of predicted probabilities, ready to be drawn.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Curves {
+    /// Recall of growing numbers of calls, from the most certain on.
+    pub recall: Vec<f64>,
+    /// The share of those calls that is right.
+    pub precision: Vec<f64>,
+    /// The share of negatives among those calls, of all negatives.
+    pub false_positive_rate: Vec<f64>,
+    /// Mean probability of groups of equal size.
+    pub predicted: Vec<f64>,
+    /// The share of ones in each group.
+    pub observed: Vec<f64>,
+}
+
+impl Curves {
+    /// The curves of some predictions; nothing where one class is missing.
+    pub fn of(positive: &[bool], probabilities: &[f64]) -> Option<Self> {
+        let positives = positive.iter().filter(|&&p| p).count() as f64;
+        let negatives = positive.len() as f64 - positives;
+        if positives == 0.0 || negatives == 0.0 || probabilities.iter().any(|p| p.is_nan()) {
+            return None;
+        }
+        let mut order: Vec<usize> = (0..positive.len()).collect();
+        order.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
+        let mut curves = Self::default();
+        let (mut right, mut called, mut next) = (0.0, 0.0, 0.0);
+        // a curve has points between values that differ alone
+        for tied in order.chunk_by(|&a, &b| probabilities[a] == probabilities[b]) {
+            right += tied.iter().filter(|&&i| positive[i]).count() as f64;
+            called += tied.len() as f64;
+            let wrong = called - right;
+            let along = right / positives + wrong / negatives;
+            if along >= next || called as usize == positive.len() {
+                curves.recall.push(right / positives);
+                curves.precision.push(right / called);
+                curves.false_positive_rate.push(wrong / negatives);
+                next = along + 2.0 / POINTS as f64;
+            }
+        }
+        order.reverse();
+        for group in 0..GROUPS {
+            let part = &order[group * order.len() / GROUPS..(group + 1) * order.len() / GROUPS];
+            if !part.is_empty() {
+                let mean =
+                    |value: &dyn Fn(usize) -> f64| part.iter().map(|&i| value(i)).sum::<f64>() / part.len() as f64;
+                curves.predicted.push(mean(&|i| probabilities[i]));
+                curves.observed.push(mean(&|i| f64::from(u8::from(positive[i]))));
+            }
+        }
+        Some(curves)
+    }
+}
+
+fn defined(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
+}
+
+/// Scores the predictions of a head, `[.., outputs]`, against what is known, `[.., targets]` with NaN where nothing is;
+/// one entry an output, or one for all classes.
+pub fn evaluate(head: &HeadConfig, predicted: &[f32], known: &[f32]) -> Vec<HeadScores> {
+    let empty = |name: String| HeadScores {
+        name,
+        values: 0,
+        mean: f64::NAN,
+        auroc: None,
+        auprc: None,
+        brier: None,
+        calibration_error: None,
+        accuracy: None,
+        pearson: None,
+        curves: None,
+    };
+    if head.kind == HeadKind::MultiClass {
+        let rows = predicted.chunks_exact(head.outputs).zip(known).filter(|(_, class)| !class.is_nan());
+        let (mut right, mut count, mut sum) = (0.0, 0, 0.0);
+        for (row, &class) in rows {
+            let best = (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap_or(0);
+            right += f64::from(u8::from(best as f32 == class));
+            sum += f64::from(class);
+            count += 1;
+        }
+        let accuracy = defined(right / f64::from(count));
+        let values = count as usize;
+        return vec![HeadScores { values, mean: sum / f64::from(count), accuracy, ..empty(head.name.clone()) }];
+    }
+    let score = |output: usize| {
+        let column = |all: &[f32]| all.iter().skip(output).step_by(head.outputs).copied().collect::<Vec<f32>>();
+        let pairs: Vec<(f32, f32)> =
+            column(predicted).into_iter().zip(column(known)).filter(|(_, known)| !known.is_nan()).collect();
+        let (predicted, truth): (Vec<f64>, Vec<f64>) = pairs.iter().map(|&(p, t)| (f64::from(p), f64::from(t))).unzip();
+        let name = if head.outputs > 1 { format!("{}_{}", head.name, output + 1) } else { head.name.clone() };
+        let mean = truth.iter().sum::<f64>() / truth.len() as f64;
+        let scores = HeadScores { values: truth.len(), mean, ..empty(name) };
+        if head.kind != HeadKind::Binary {
+            return HeadScores { pearson: defined(pearson(&truth, &predicted)), ..scores };
+        }
+        let positive: Vec<bool> = pairs.iter().map(|&(_, truth)| truth > HALF).collect();
+        HeadScores {
+            auroc: defined(roc_auc(&positive, &predicted)),
+            auprc: defined(average_precision(&positive, &predicted)),
+            brier: defined(brier_score(&positive, &predicted)),
+            calibration_error: defined(expected_calibration_error(&positive, &predicted, GROUPS)),
+            curves: Curves::of(&positive, &predicted),
+            ..scores
+        }
+    };
+    (0..head.outputs).map(score).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contextual::Level;
+
+    #[test]
+    fn curves_follow_their_definitions() {
+        // from the most certain: right, wrong, right, wrong
+        let curves = Curves::of(&[true, false, true, false], &[0.9, 0.8, 0.3, 0.1]).unwrap();
+        assert_eq!(curves.recall, [0.5, 0.5, 1.0, 1.0]);
+        assert_eq!(curves.precision, [1.0, 0.5, 2.0 / 3.0, 0.5]);
+        assert_eq!(curves.false_positive_rate, [0.0, 0.5, 0.5, 1.0]);
+        assert_eq!(Curves::of(&[true, true], &[0.1, 0.2]), None);
+        // ten thousand values in ten groups, calibrated by construction
+        let p: Vec<f64> = (0..10_000).map(|i| f64::from(i) / 10_000.0).collect();
+        let positive: Vec<bool> = (0..10_000).map(|i| (i * 7919 % 10_000) < i).collect();
+        let curves = Curves::of(&positive, &p).unwrap();
+        assert!(curves.predicted.iter().zip(&curves.observed).all(|(p, o)| (p - o).abs() < 0.05));
+        assert!(curves.recall.len() <= POINTS + 1);
+    }
+
+    #[test]
+    fn unknown_targets_are_left_out() {
+        let head = HeadConfig::new("x", HeadKind::Binary, Level::Position);
+        let scores = evaluate(&head, &[0.9, 0.2, 0.7, 0.4], &[1.0, 0.0, f32::NAN, 0.0]);
+        assert_eq!((scores[0].values, scores[0].auroc, scores[0].mean), (3, Some(1.0), 1.0 / 3.0));
+        let head = HeadConfig { outputs: 2, ..HeadConfig::new("x", HeadKind::MultiClass, Level::Position) };
+        let scores = evaluate(&head, &[0.9, 0.1, 0.3, 0.7, 0.2, 0.8], &[0.0, 0.0, f32::NAN]);
+        assert_eq!((scores[0].values, scores[0].accuracy), (2, Some(0.5)));
+    }
+}
