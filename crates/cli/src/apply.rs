@@ -8,6 +8,7 @@ use gradome::multiomics::{Decode, MultiOmicsData, TrainedMultiOmicsVae, View};
 
 use crate::Global;
 use crate::console::print;
+use crate::contextual::ApplyContextual;
 use crate::error::{Result, wrong};
 use crate::inputs::{Inputs, batches};
 use crate::prepare::{binarise, check};
@@ -23,12 +24,15 @@ pub struct Apply {
 #[derive(Subcommand)]
 enum Operator {
     MultiomicsVae(Box<ApplyVae>),
+    ContextualEpigenomics(Box<ApplyContextual>),
 }
 
 impl Apply {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let Operator::MultiomicsVae(vae) = &self.operator;
-        vae.run(global)
+        match &self.operator {
+            Operator::MultiomicsVae(vae) => vae.run(global),
+            Operator::ContextualEpigenomics(contextual) => contextual.run(),
+        }
     }
 }
 

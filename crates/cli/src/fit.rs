@@ -13,6 +13,7 @@ use gradome::nn::trainer::{End, History, StopFlag};
 
 use crate::Global;
 use crate::console::print;
+use crate::contextual::FitContextual;
 use crate::error::{Failure, Result, wrong};
 use crate::inputs::Inputs;
 use crate::prepare::{Preparation, Prepared};
@@ -29,12 +30,15 @@ pub struct Fit {
 #[derive(Subcommand)]
 enum Operator {
     MultiomicsVae(Box<FitVae>),
+    ContextualEpigenomics(Box<FitContextual>),
 }
 
 impl Fit {
     pub fn run(&self, global: &Global, settings: &str) -> Result<()> {
-        let Operator::MultiomicsVae(vae) = &self.operator;
-        vae.run(global, settings)
+        match &self.operator {
+            Operator::MultiomicsVae(vae) => vae.run(global, settings),
+            Operator::ContextualEpigenomics(contextual) => contextual.run(global, settings),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod check;
 mod chromhmm;
 mod completions;
 mod console;
+mod contextual;
 mod demo;
 mod error;
 mod fit;

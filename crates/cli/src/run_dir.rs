@@ -16,8 +16,19 @@ pub const SUMMARY_FILE: &str = "summary.json";
 /// The report.
 pub const REPORT_FILE: &str = "report.html";
 
-const FILES: [&str; 7] =
-    [MODEL_FILE, CHECKPOINT_FILE, METRICS_FILE, SETTINGS_FILE, LATENT_FILE, SUMMARY_FILE, REPORT_FILE];
+/// What a model says of held-out windows of the genome.
+pub const PREDICTIONS_FILE: &str = "predictions.tsv";
+
+const FILES: [&str; 8] = [
+    MODEL_FILE,
+    CHECKPOINT_FILE,
+    METRICS_FILE,
+    SETTINGS_FILE,
+    LATENT_FILE,
+    SUMMARY_FILE,
+    REPORT_FILE,
+    PREDICTIONS_FILE,
+];
 
 /// What to do when the folder is not empty.
 #[derive(Args, Clone, Copy)]

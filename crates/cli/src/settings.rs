@@ -17,10 +17,8 @@ use crate::run_dir::SETTINGS_FILE;
 /// Flags that say what to do with a run, not what the run is.
 const NOT_SETTINGS: [&str; 8] = ["config", "resume", "overwrite", "threads", "quiet", "verbose", "help", "version"];
 
-/// The command whose runs leave their settings and go on from them.
-const FIT: &[&str] = &["fit", "multiomics-vae"];
-/// Commands that take a file of settings.
-const WITH_FILE: [&[&str]; 2] = [FIT, &["macs", "callpeak"]];
+/// Commands that take a file of settings; runs of `fit` leave theirs and go on from them.
+const WITH_FILE: [&[&str]; 3] = [&["fit", "multiomics-vae"], &["fit", "contextual-epigenomics"], &["macs", "callpeak"]];
 
 /// Parses the command line and the file it names; also gives the text of the `run.toml` that repeats it.
 ///
@@ -34,7 +32,7 @@ pub fn parse() -> Result<(Cli, String)> {
     if let Some(path) = WITH_FILE.into_iter().find(|path| matches_of(&matches, path).is_some())
         && let (Some(called), Some(flags)) = (deepest(&command, path).cloned(), matches_of(&matches, path))
     {
-        let left = (path == FIT).then(|| file_of_run(flags)).flatten();
+        let left = (path[0] == "fit").then(|| file_of_run(flags)).flatten();
         if let Some(file) = flags.get_one::<PathBuf>("config").cloned().or(left) {
             let more = flags_from_file(&file, &called, flags)?;
             let all = command.clone().try_get_matches_from(given.into_iter().chain(more));
@@ -45,7 +43,7 @@ pub fn parse() -> Result<(Cli, String)> {
                 wrong(format!("{}: {first}", file.display()))
             })?;
         }
-        if path == FIT {
+        if path[0] == "fit" {
             settings = matches_of(&matches, path).map_or_else(|| Ok(String::new()), |flags| to_toml(&called, flags))?;
         }
     }
@@ -119,7 +117,8 @@ fn keys(command: &clap::Command) -> impl Iterator<Item = &Arg> {
 
 /// Every setting of a run with what it means, in the order of the help.
 fn to_toml(command: &clap::Command, flags: &ArgMatches) -> Result<String> {
-    let mut text = String::from("# The settings of a run, one key a flag of `gradome fit multiomics-vae`.\n");
+    let name = command.get_name();
+    let mut text = format!("# The settings of a run, one key a flag of `gradome fit {name}`.\n");
     for arg in keys(command) {
         let (id, Some(key)) = (arg.get_id().as_str(), arg.get_long()) else { continue };
         let Some(raw) = flags.try_get_raw(id).ok().flatten() else { continue };

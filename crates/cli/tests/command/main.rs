@@ -3,6 +3,7 @@
 mod bad_input;
 mod check;
 mod chromhmm;
+mod contextual;
 mod macs;
 mod made;
 mod run;
