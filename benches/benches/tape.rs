@@ -1,6 +1,7 @@
 //! Speed of the engine's kernels in one process; `cargo bench -p gradome-benches`.
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use gradome_benches::tasks::TASKS;
 use gradome_tape::{Tape, Tensor};
 
 fn wave(shape: [usize; 2]) -> Tensor<f32> {
@@ -21,36 +22,6 @@ fn products(c: &mut Criterion) {
     }
 }
 
-fn chains(c: &mut Criterion) {
-    let x = wave([2000, 2000]);
-    let (w, b) = (Tensor::full([2000], 0.5_f32), Tensor::full([2000], 1.0_f32));
-    let mut tape = Tape::new();
-    c.bench_function("tanh(x w + b) sigmoid(x), sum, backward, 4 M", |bench| {
-        bench.iter(|| {
-            {
-                let (x, w, b) = (tape.variable(&x), tape.constant(&w), tape.constant(&b));
-                ((x * w + b).tanh() * x.sigmoid()).sum().backward();
-            }
-            tape.reset();
-        });
-    });
-}
-
-fn rows(c: &mut Criterion) {
-    let x = wave([8192, 512]);
-    let (scale, shift) = (Tensor::full([512], 1.0_f32), Tensor::zeros([512]));
-    let mut tape = Tape::new();
-    c.bench_function("layer_norm and softmax, 8192 x 512, backward", |bench| {
-        bench.iter(|| {
-            {
-                let (scale, shift) = (tape.variable(&scale), tape.variable(&shift));
-                tape.variable(&x).layer_norm(scale, shift, 1e-5).softmax().square().sum().backward();
-            }
-            tape.reset();
-        });
-    });
-}
-
 fn counts(c: &mut Criterion) {
     let counts = Tensor::from_fn([128, 2000], |i| if i % 9 == 0 { (i % 5) as f32 } else { 0.0 });
     let (mean, theta) = (wave([128, 2000]), Tensor::zeros([2000]));
@@ -66,5 +37,15 @@ fn counts(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, products, chains, rows, counts);
+/// The work that is also timed in the peers.
+fn tasks(c: &mut Criterion) {
+    let mut group = c.benchmark_group("tasks");
+    group.sample_size(20);
+    for task in TASKS {
+        let mut step = (task.prepare)();
+        group.bench_function(task.name, |bench| bench.iter(&mut step));
+    }
+}
+
+criterion_group!(benches, products, counts, tasks);
 criterion_main!(benches);

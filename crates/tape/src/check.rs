@@ -124,6 +124,13 @@ pub fn check_function(
     inputs: &[(String, Tensor<f64>)],
     f: impl for<'t> Fn(&'t Tape<f64>, &[Var<'t, f64>]) -> Var<'t, f64>,
 ) -> Report {
+    check_recorded(check, inputs, &f)
+}
+
+/// What records a function on a tape.
+type Recorded<'a> = &'a dyn for<'t> Fn(&'t Tape<f64>, &[Var<'t, f64>]) -> Var<'t, f64>;
+
+fn check_recorded(check: &Check, inputs: &[(String, Tensor<f64>)], f: Recorded<'_>) -> Report {
     let named: Vec<Input> =
         inputs.iter().map(|(name, value)| Input::new(name.as_str(), value.shape().to_vec(), value.data())).collect();
     let tensors = |values: &[Vec<f64>]| -> Vec<Tensor<f64>> {
@@ -159,9 +166,9 @@ fn joined<'t, T: Float>(tape: &'t Tape<T>, outputs: &[Var<'t, T>]) -> Var<'t, T>
 }
 
 /// An op whose gradient is wrong by one part in a hundred: what a check must find.
-struct Mutated<O>(O);
+struct Mutated(Box<dyn Op<f64>>);
 
-impl<O: Op<f64>> Op<f64> for Mutated<O> {
+impl Op<f64> for Mutated {
     fn name(&self) -> &'static str {
         self.0.name()
     }
@@ -212,7 +219,7 @@ fn finds_mutation(op: Fusible<f64>, parameters: [f64; MAX_PARAMETERS], ranges: &
     };
     let inputs: Vec<_> = ranges.iter().enumerate().map(operand).collect();
     let sound = check_op(&gradient_check(), || Alone(op, parameters), &inputs);
-    let wrong = check_op(&gradient_check(), || Mutated(Alone(op, parameters)), &inputs);
+    let wrong = check_op(&gradient_check(), || Mutated(Box::new(Alone(op, parameters))), &inputs);
     sound.passed() && !wrong.passed()
 }
 
@@ -228,79 +235,103 @@ pub(crate) fn finds_mutation_of_rows<F: RowFunction>() -> bool {
 pub(crate) fn check_samples<O: Op<f32> + Op<f64> + Samples + Listed>(mutated: bool) -> Outcome {
     let mut outcome = Outcome::new(O::NAME);
     for (case, sample) in O::samples().into_iter().enumerate() {
+        let op = || O::samples().swap_remove(case).op;
         let values: Vec<Tensor<f64>> =
             sample.inputs.iter().enumerate().map(|(i, (shape, how))| draw(shape, how, i)).collect();
         let smooth = |i: &usize| !matches!(sample.inputs[*i].1, Draw::Counts(_));
-        let differentiable: Vec<usize> = (0..values.len()).filter(smooth).collect();
-        let inputs: Vec<(String, Tensor<f64>)> =
-            differentiable.iter().map(|&i| (format!("operand {i}"), values[i].clone())).collect();
-        let op = || O::samples().swap_remove(case).op;
-        let shapes: Vec<String> = values.iter().map(|v| v.shape().to_string()).collect();
-        let case_name = shapes.join(" x ");
-        match O::GRADIENT {
-            Gradient::Exact => {
-                let report = check_function(&gradient_check(), &inputs, |tape, vars| {
-                    let mut operands: Vec<_> = values.iter().map(|v| tape.constant(v)).collect();
-                    for (&i, var) in differentiable.iter().zip(vars) {
-                        operands[i] = *var;
-                    }
-                    let outputs =
-                        if mutated { tape.custom(Mutated(op()), &operands) } else { tape.record(op(), &operands) };
-                    joined(tape, &outputs)
-                });
-                outcome.add(&case_name, &report);
-            }
-            Gradient::None => {
-                let tape = Tape::<f64>::new();
-                let operands: Vec<_> = values.iter().map(|v| tape.variable(v)).collect();
-                let silent = tape.record(op(), &operands).iter().all(|y| !y.needs_grad());
-                outcome.require(silent, || format!("{case_name}: it has no gradient but its result wants one"));
-            }
-            Gradient::Surrogate(_) => check_surrogate(op, &values, &differentiable, &case_name, &mut outcome),
-        }
-
-        let double = evaluate::<f64, O>(op(), &values);
-        let single = evaluate::<f32, O>(op(), &values.iter().map(Tensor::cast).collect::<Vec<_>>());
-        outcome.require_single(&case_name, &single, &double);
+        let sampled = Sampled {
+            differentiable: (0..values.len()).filter(smooth).collect(),
+            case: values.iter().map(|v| v.shape().to_string()).collect::<Vec<_>>().join(" x "),
+            values,
+            gradient: O::GRADIENT,
+            double: &|| Box::new(op()),
+            single: &|| Box::new(op()),
+            reference: &|x| op().reference(x),
+        };
+        sampled.check(mutated, &mut outcome);
     }
     outcome
 }
 
-/// The gradients of a surrogate against those of what it stands for, at a cotangent that differs from element to
-/// element.
-fn check_surrogate<O: Op<f64> + Samples + Listed>(
-    op: impl Fn() -> O,
-    values: &[Tensor<f64>],
-    differentiable: &[usize],
-    case: &str,
-    outcome: &mut Outcome,
-) {
-    let tape = Tape::<f64>::new();
-    let x: Vec<_> = values.iter().map(|v| tape.variable(v)).collect();
-    let Some(reference) = op().reference(&x) else {
-        return outcome.require(false, || "it is a surrogate but does not say of what".to_string());
-    };
-    let [own, reference] = [joined(&tape, &tape.record(op(), &x)), joined(&tape, &reference)];
-    if own.shape() != reference.shape() {
-        return outcome.require(false, || format!("{case}: its outputs have other shapes than what it stands for"));
+/// An op of any type at one of its samples.
+struct Sampled<'a> {
+    /// The shapes of the operands, as failures name them.
+    case: String,
+    values: Vec<Tensor<f64>>,
+    /// The operands that are not counts.
+    differentiable: Vec<usize>,
+    gradient: Gradient,
+    double: &'a dyn Fn() -> Box<dyn Op<f64>>,
+    single: &'a dyn Fn() -> Box<dyn Op<f32>>,
+    reference: Reference<'a>,
+}
+
+/// What gives the values whose gradient a surrogate has.
+type Reference<'a> = &'a dyn for<'t> Fn(&[Var<'t, f64>]) -> Option<Vec<Var<'t, f64>>>;
+
+impl Sampled<'_> {
+    fn check(&self, mutated: bool, outcome: &mut Outcome) {
+        let Self { case, values, gradient, .. } = self;
+        match gradient {
+            Gradient::Exact => {
+                let inputs: Vec<(String, Tensor<f64>)> =
+                    self.differentiable.iter().map(|&i| (format!("operand {i}"), values[i].clone())).collect();
+                let report = check_function(&gradient_check(), &inputs, |tape, vars| {
+                    let mut operands: Vec<_> = values.iter().map(|v| tape.constant(v)).collect();
+                    for (&i, var) in self.differentiable.iter().zip(vars) {
+                        operands[i] = *var;
+                    }
+                    let op = (self.double)();
+                    let op = if mutated { Box::new(Mutated(op)) } else { op };
+                    joined(tape, &tape.record_boxed(op, *gradient, &operands))
+                });
+                outcome.add(case, &report);
+            }
+            Gradient::None => {
+                let tape = Tape::new();
+                let operands: Vec<_> = values.iter().map(|v| tape.variable(v)).collect();
+                let silent = tape.record_boxed((self.double)(), *gradient, &operands).iter().all(|y| !y.needs_grad());
+                outcome.require(silent, || format!("{case}: it has no gradient but its result wants one"));
+            }
+            Gradient::Surrogate(_) => self.check_surrogate(outcome),
+        }
+        let double = evaluate((self.double)(), *gradient, values);
+        let single = evaluate((self.single)(), *gradient, &values.iter().map(Tensor::cast).collect::<Vec<_>>());
+        outcome.require_single(case, &single, &double);
     }
-    let cotangent = draw(&own.shape(), &Draw::Real(-1.0..1.0), values.len());
-    let [own, reference] = [own.backward_with(&cotangent), reference.backward_with(&cotangent)];
-    for &i in differentiable {
-        let zeros = Tensor::zeros(values[i].shape());
-        let (own, reference) = (own.of(x[i]).unwrap_or(&zeros), reference.of(x[i]).unwrap_or(&zeros));
-        let largest = reference.data().iter().fold(1.0, |a: f64, b| a.max(b.abs()));
-        for (own, reference) in own.data().iter().zip(reference.data()) {
-            let close = (own - reference).abs() <= DUAL_TOLERANCE * largest;
-            outcome.require(close, || format!("{case}: gradient {own} of operand {i} should be {reference}"));
+
+    /// The gradients of a surrogate against those of what it stands for, at a cotangent that differs from element to
+    /// element.
+    fn check_surrogate(&self, outcome: &mut Outcome) {
+        let Self { case, values, .. } = self;
+        let tape = Tape::new();
+        let x: Vec<_> = values.iter().map(|v| tape.variable(v)).collect();
+        let Some(reference) = (self.reference)(&x) else {
+            return outcome.require(false, || "it is a surrogate but does not say of what".to_string());
+        };
+        let own = tape.record_boxed((self.double)(), self.gradient, &x);
+        let [own, reference] = [joined(&tape, &own), joined(&tape, &reference)];
+        if own.shape() != reference.shape() {
+            return outcome.require(false, || format!("{case}: its outputs have other shapes than what it stands for"));
+        }
+        let cotangent = draw(&own.shape(), &Draw::Real(-1.0..1.0), values.len());
+        let [own, reference] = [own.backward_with(&cotangent), reference.backward_with(&cotangent)];
+        for &i in &self.differentiable {
+            let zeros = Tensor::zeros(values[i].shape());
+            let (own, reference) = (own.of(x[i]).unwrap_or(&zeros), reference.of(x[i]).unwrap_or(&zeros));
+            let largest = reference.data().iter().fold(1.0, |a: f64, b| a.max(b.abs()));
+            for (own, reference) in own.data().iter().zip(reference.data()) {
+                let close = (own - reference).abs() <= DUAL_TOLERANCE * largest;
+                outcome.require(close, || format!("{case}: gradient {own} of operand {i} should be {reference}"));
+            }
         }
     }
 }
 
-fn evaluate<T: Float, O: Op<T> + Samples + Listed>(op: O, values: &[Tensor<T>]) -> Vec<f64> {
+fn evaluate<T: Float>(op: Box<dyn Op<T>>, gradient: Gradient, values: &[Tensor<T>]) -> Vec<f64> {
     let tape = Tape::<T>::new();
     let operands: Vec<_> = values.iter().map(|v| tape.constant(v)).collect();
-    joined(&tape, &tape.record(op, &operands)).value().to_f64()
+    joined(&tape, &tape.record_boxed(op, gradient, &operands)).value().to_f64()
 }
 
 /// Shapes at which elementwise ops of one, two and three operands are tried: equal, scalar, size 1, size 0, and

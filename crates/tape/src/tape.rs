@@ -241,9 +241,18 @@ impl<T: Float> Tape<T> {
         op: O,
         inputs: &[Var<'_, T>],
     ) -> SmallVec<[Var<'_, T>; 2]> {
-        let outputs = self.custom(op, inputs);
-        if O::GRADIENT == Gradient::None {
-            let mut nodes = self.nodes.borrow_mut();
+        self.record_boxed(Box::new(op), O::GRADIENT, inputs)
+    }
+
+    pub(crate) fn record_boxed(
+        &self,
+        op: Box<dyn Op<T>>,
+        gradient: Gradient,
+        inputs: &[Var<'_, T>],
+    ) -> SmallVec<[Var<'_, T>; 2]> {
+        let mut nodes = self.nodes.borrow_mut();
+        let outputs = nodes.record(op, &ids(inputs), &self.pool, self);
+        if gradient == Gradient::None {
             outputs.iter().for_each(|y| nodes.list[y.id as usize].needs_grad = false);
         }
         outputs

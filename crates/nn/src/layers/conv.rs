@@ -1,7 +1,7 @@
 //! Convolutions over sequences.
 
 use gradome_tape::check::Outcome;
-use gradome_tape::{Convolution, Float, Var};
+use gradome_tape::{Convolution, Float, Padding as Border, Var};
 
 use super::Activation;
 use crate::check::check_step;
@@ -15,12 +15,13 @@ pub struct ConvConfig {
     dilation: usize,
     groups: usize,
     padding: Padding,
+    border: Border,
     output_padding: usize,
     bias: bool,
     activation: Activation,
 }
 
-/// Zeros around a signal.
+/// Positions added around a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Padding {
     /// Before and after it.
@@ -36,6 +37,7 @@ impl Default for ConvConfig {
             dilation: 1,
             groups: 1,
             padding: Padding::At(0, 0),
+            border: Border::Constant(0.0),
             output_padding: 0,
             bias: true,
             activation: Activation::Identity,
@@ -64,19 +66,25 @@ impl ConvConfig {
         Self { groups, ..self }
     }
 
-    /// Zeros at either end of the signal.
-    pub fn padding(self, zeros: usize) -> Self {
-        self.padding_at(zeros, zeros)
+    /// Positions added at either end of the signal; zeros unless [`ConvConfig::border`] says otherwise.
+    pub fn padding(self, positions: usize) -> Self {
+        self.padding_at(positions, positions)
     }
 
-    /// Zeros before and after the signal.
+    /// Positions added before and after the signal.
     pub fn padding_at(self, left: usize, right: usize) -> Self {
         Self { padding: Padding::At(left, right), ..self }
     }
 
-    /// As many zeros as keep the length at a stride of 1; the odd one comes after the signal. PyTorch: `'same'`.
+    /// As many positions as keep the length at a stride of 1; the odd one comes after the signal. PyTorch: `'same'`.
     pub fn same_padding(self) -> Self {
         Self { padding: Padding::Same, ..self }
+    }
+
+    /// What stands in the added positions; zeros by default. PyTorch: `padding_mode`. Only zeros are taken by a
+    /// transposed convolution.
+    pub fn border(self, border: Border) -> Self {
+        Self { border, ..self }
     }
 
     /// For a transposed convolution: positions added at the end of its result.
@@ -94,14 +102,18 @@ impl ConvConfig {
         Self { activation, ..self }
     }
 
-    fn convolution(&self, kernel: usize) -> Convolution {
-        let (left, right) = match self.padding {
+    /// Positions added before and after the signal.
+    fn ends(&self, kernel: usize) -> (usize, usize) {
+        match self.padding {
             Padding::At(left, right) => (left, right),
             Padding::Same => {
                 let total = self.dilation * kernel.saturating_sub(1);
                 (total / 2, total - total / 2)
             }
-        };
+        }
+    }
+
+    fn convolution(&self, (left, right): (usize, usize)) -> Convolution {
         Convolution::new()
             .stride(self.stride)
             .dilation(self.dilation)
@@ -134,6 +146,8 @@ pub struct Conv1d {
     pub weight: ParamId,
     /// `[out]`
     pub bias: Option<ParamId>,
+    /// A border that is not of zeros: what it is, and its positions before and after the signal.
+    border: Option<(Border, (usize, usize))>,
     convolution: Convolution,
     /// What is left of the nonlinearity after the convolution.
     rest: Activation,
@@ -151,19 +165,25 @@ impl Conv1d {
         kernel: usize,
         config: ConvConfig,
     ) -> Self {
-        let convolution = config.convolution(kernel);
+        let ends = config.ends(kernel);
+        let border = (config.border != Border::Constant(0.0)).then_some((config.border, ends));
+        let convolution = config.convolution(if border.is_some() { (0, 0) } else { ends });
         check_groups("conv1d", inputs, outputs, config.groups);
         let shape = [outputs, inputs / config.groups, kernel];
         let (weight, bias) = config.parameters(scope, shape, shape[1] * kernel, outputs);
-        Self { weight, bias, convolution, rest: config.activation.split().1 }
+        Self { weight, bias, border, convolution, rest: config.activation.split().1 }
     }
 
     /// `[batch, in, length]` to `[batch, out, positions]`.
     ///
     /// # Panics
-    /// When the channels differ or the kernel is longer than the padded signal.
+    /// When the channels differ, the signal is too short for its border, or the kernel is longer than the padded signal.
     pub fn forward<'t, T: Float>(&self, step: Step<'_, 't, T>, x: Var<'t, T>) -> Var<'t, T> {
         let bias = self.bias.map(|bias| step.param(bias));
+        let x = match self.border {
+            Some((border, ends)) => x.pad(&[(0, 0), (0, 0), ends], border),
+            None => x,
+        };
         self.rest.apply(x.conv1d(step.param(self.weight), bias, self.convolution))
     }
 }
@@ -186,7 +206,8 @@ impl ConvTranspose1d {
     /// Adds the layer's parameters.
     ///
     /// # Panics
-    /// When the channels are not multiples of the groups, or a step of the configuration is 0.
+    /// When the channels are not multiples of the groups, a step of the configuration is 0, or the border is not of
+    /// zeros.
     pub fn new<T: Float>(
         scope: &mut Scope<'_, T>,
         inputs: usize,
@@ -194,7 +215,8 @@ impl ConvTranspose1d {
         kernel: usize,
         config: ConvConfig,
     ) -> Self {
-        let convolution = config.convolution(kernel);
+        assert!(config.border == Border::Constant(0.0), "conv_transpose1d: a border of {:?}", config.border);
+        let convolution = config.convolution(config.ends(kernel));
         check_groups("conv_transpose1d", inputs, outputs, config.groups);
         let shape = [inputs, outputs / config.groups, kernel];
         let (weight, bias) = config.parameters(scope, shape, shape[1] * kernel, outputs);
@@ -226,6 +248,7 @@ pub(super) fn check() -> Outcome {
         ("same padding, groups", same),
         ("stride, tanh", ConvConfig::new().stride(2).padding(1).activation(Activation::Tanh)),
         ("dilation, no bias, silu", ConvConfig::new().dilation(2).no_bias().activation(Activation::Silu)),
+        ("mirrored border", ConvConfig::new().same_padding().border(Border::Reflect)),
     ] {
         let mut store = ParamStore::new(1);
         let layer = Conv1d::new(&mut store.scope("layer"), 4, 6, 3, config);
@@ -261,6 +284,22 @@ mod tests {
             let y = layer.forward(Step::eval(&tape, &bound), tape.constant(&Tensor::zeros([1, 2, 17])));
             assert_eq!(&*y.shape(), &[1, 5, 17]);
         }
+    }
+
+    #[test]
+    fn a_circular_border_makes_a_convolution_follow_a_rotation_of_its_signal() {
+        let mut store = ParamStore::<f64>::new(1);
+        let config = ConvConfig::new().same_padding().border(Border::Circular);
+        let layer = Conv1d::new(&mut store.scope("layer"), 1, 1, 5, config);
+        let tape = Tape::new();
+        let bound = store.bind(&tape);
+        let at = |turn: usize| {
+            let x = Tensor::from_fn([1, 1, 9], |i| ((i + turn) % 9) as f64);
+            layer.forward(Step::eval(&tape, &bound), tape.constant(&x)).value().to_f64()
+        };
+        let (mut still, turned) = (at(0), at(2));
+        still.rotate_left(2);
+        assert_eq!(still, turned);
     }
 
     #[test]

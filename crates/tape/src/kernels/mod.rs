@@ -20,8 +20,6 @@ pub(crate) mod tiles;
 
 use std::sync::OnceLock;
 
-use rayon::prelude::*;
-
 /// The instruction set that kernels run with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SimdLevel {
@@ -125,21 +123,15 @@ pub(crate) fn rows_per_chunk(width: usize) -> usize {
 }
 
 /// Runs `work` once for every index below `count`, on the current rayon pool when there is more than one.
-pub(crate) fn for_each_index(count: usize, work: impl Fn(usize) + Sync + Send) {
-    if count > 1 && rayon::current_num_threads() > 1 {
-        (0..count).into_par_iter().for_each(work);
-    } else {
-        (0..count).for_each(work);
-    }
+pub(crate) fn for_each_index(count: usize, work: impl Fn(usize) + Sync) {
+    let nothing: [&mut [()]; 0] = [];
+    for_each_part(count, nothing, [], &|index, []| work(index));
 }
 
 /// Splits `out` in pieces of `size` elements and runs `work(index, piece)` on each.
-pub(crate) fn for_each_chunk<T: Send>(out: &mut [T], size: usize, work: impl Fn(usize, &mut [T]) + Sync + Send) {
-    if out.len() > size && rayon::current_num_threads() > 1 {
-        out.par_chunks_mut(size).enumerate().for_each(|(i, piece)| work(i, piece));
-    } else {
-        out.chunks_mut(size.max(1)).enumerate().for_each(|(i, piece)| work(i, piece));
-    }
+pub(crate) fn for_each_chunk<T: Send>(out: &mut [T], size: usize, work: impl Fn(usize, &mut [T]) + Sync) {
+    let size = size.max(1);
+    for_each_part(out.len().div_ceil(size), [out], [size], &|index, [piece]| work(index, piece));
 }
 
 /// Splits two arrays in matching pieces and runs `work(index, piece_a, piece_b)` on each pair.
@@ -148,14 +140,11 @@ pub(crate) fn for_each_chunk2<T: Send>(
     size_a: usize,
     b: &mut [T],
     size_b: usize,
-    work: impl Fn(usize, &mut [T], &mut [T]) + Sync + Send,
+    work: impl Fn(usize, &mut [T], &mut [T]) + Sync,
 ) {
     let (size_a, size_b) = (size_a.max(1), size_b.max(1));
-    if a.len() > size_a && rayon::current_num_threads() > 1 {
-        a.par_chunks_mut(size_a).zip(b.par_chunks_mut(size_b)).enumerate().for_each(|(i, (a, b))| work(i, a, b));
-    } else {
-        a.chunks_mut(size_a).zip(b.chunks_mut(size_b)).enumerate().for_each(|(i, (a, b))| work(i, a, b));
-    }
+    let count = a.len().div_ceil(size_a).min(b.len().div_ceil(size_b));
+    for_each_part(count, [a, b], [size_a, size_b], &|index, [a, b]| work(index, a, b));
 }
 
 /// Splits several arrays in `count` matching pieces, each of its own size (the last may be shorter), and runs
@@ -166,55 +155,58 @@ pub(crate) fn for_each_part<T: Send, const N: usize>(
     sizes: [usize; N],
     work: &(impl Fn(usize, [&mut [T]; N]) + Sync),
 ) {
-    parts(0..count, arrays, sizes, work);
+    // neighbouring pieces that one thread works on: few enough to share the work evenly
+    let grain = match rayon::current_num_threads() {
+        1 => count,
+        threads => count.div_ceil(8 * threads),
+    };
+    parts(0..count, grain, arrays, sizes, work);
 }
 
+/// The pieces of a range of indices. `work` is called through a pointer, so that what rayon needs to share work is
+/// compiled once for all kernels.
 fn parts<T: Send, const N: usize>(
     range: std::ops::Range<usize>,
-    arrays: [&mut [T]; N],
+    grain: usize,
+    mut arrays: [&mut [T]; N],
     sizes: [usize; N],
-    work: &(impl Fn(usize, [&mut [T]; N]) + Sync),
+    work: &(dyn Fn(usize, [&mut [T]; N]) + Sync),
 ) {
-    match range.len() {
-        0 => return,
-        1 => return work(range.start, arrays),
-        _ => {}
-    }
-    let half = range.len() / 2;
-    let mut left: [&mut [T]; N] = std::array::from_fn(|_| Default::default());
-    let mut right: [&mut [T]; N] = std::array::from_fn(|_| Default::default());
-    for (i, array) in arrays.into_iter().enumerate() {
-        let at = array.len().min(half * sizes[i]);
-        (left[i], right[i]) = array.split_at_mut(at);
-    }
-    let middle = range.start + half;
-    let (first, second) = (range.start..middle, middle..range.end);
-    if rayon::current_num_threads() > 1 {
-        rayon::join(|| parts(first, left, sizes, work), || parts(second, right, sizes, work));
+    if range.len() > grain {
+        let middle = range.start + range.len() / 2;
+        let before = split_front(&mut arrays, sizes, middle - range.start);
+        rayon::join(
+            || parts(range.start..middle, grain, before, sizes, work),
+            || parts(middle..range.end, grain, arrays, sizes, work),
+        );
     } else {
-        parts(first, left, sizes, work);
-        parts(second, right, sizes, work);
+        for index in range {
+            work(index, split_front(&mut arrays, sizes, 1));
+        }
     }
+}
+
+/// Takes the first `count` pieces off several arrays.
+fn split_front<'a, T, const N: usize>(
+    arrays: &mut [&'a mut [T]; N],
+    sizes: [usize; N],
+    count: usize,
+) -> [&'a mut [T]; N] {
+    std::array::from_fn(|i| {
+        let at = arrays[i].len().min(count * sizes[i]);
+        arrays[i].split_off_mut(..at).expect("it ends within the array")
+    })
 }
 
 /// Splits an array in consecutive pieces of the given sizes.
 pub(crate) fn split_pieces<T>(mut data: &mut [T], sizes: impl Iterator<Item = usize>) -> Vec<&mut [T]> {
-    sizes
-        .map(|size| {
-            let (piece, rest) = std::mem::take(&mut data).split_at_mut(size);
-            data = rest;
-            piece
-        })
-        .collect()
+    sizes.map(|size| data.split_off_mut(..size).expect("the sizes add up to the array's")).collect()
 }
 
 /// Runs `work(index, piece)` on every piece of a partition.
-pub(crate) fn for_each_piece<P: Send>(pieces: Vec<P>, work: impl Fn(usize, P) + Sync + Send) {
-    if pieces.len() > 1 && rayon::current_num_threads() > 1 {
-        pieces.into_par_iter().enumerate().for_each(|(i, piece)| work(i, piece));
-    } else {
-        pieces.into_iter().enumerate().for_each(|(i, piece)| work(i, piece));
-    }
+pub(crate) fn for_each_piece<P: Send>(pieces: Vec<P>, work: impl Fn(usize, P) + Sync) {
+    let mut pieces: Vec<Option<P>> = pieces.into_iter().map(Some).collect();
+    for_each_chunk(&mut pieces, 1, |index, piece| work(index, piece[0].take().expect("each piece is taken once")));
 }
 
 /// Asks for memory that is needed soon, to be read or written, while there is other work.
@@ -321,7 +313,7 @@ pub(crate) fn fold_columns<L: crate::lane::Lane>(
 pub(crate) fn for_each_column_run<T: Send>(
     out: &mut [T],
     (_, n, inner): (usize, usize, usize),
-    work: impl Fn(usize, &mut [T]) + Sync + Send,
+    work: impl Fn(usize, &mut [T]) + Sync,
 ) {
     if inner == 0 {
         return;
@@ -345,7 +337,7 @@ pub(crate) fn for_each_column_run<T: Send>(
 pub(crate) fn for_each_block_run<T: Send>(
     out: &mut [T],
     (_, n, inner): (usize, usize, usize),
-    work: impl Fn(usize, &mut [T]) + Sync + Send,
+    work: impl Fn(usize, &mut [T]) + Sync,
 ) {
     if n * inner > 0 {
         let blocks = rows_per_chunk(n * inner);
