@@ -4,11 +4,14 @@ use gradome_nn::{Operator, OperatorEntry};
 
 use crate::chromatin::{self, ChromatinStateAnnotator};
 use crate::contextual::{self, ContextualEpigenomics};
+use crate::peaks::{self, FnoPeakCaller, PeakCaller};
 
 /// Every operator of this crate with its check.
 pub fn checks() -> Vec<OperatorEntry> {
     vec![
         OperatorEntry { name: ChromatinStateAnnotator::NAME, kind: "operator", check: chromatin::check },
         OperatorEntry { name: ContextualEpigenomics::NAME, kind: "operator", check: contextual::check },
+        OperatorEntry { name: PeakCaller::NAME, kind: "operator", check: peaks::check_cnn },
+        OperatorEntry { name: FnoPeakCaller::NAME, kind: "operator", check: peaks::check_fno },
     ]
 }

@@ -6,6 +6,7 @@ pub mod chromatin;
 pub mod contextual;
 mod error;
 pub mod macs;
+pub mod peaks;
 
 pub use checks::checks;
 pub use error::{Error, Result};
