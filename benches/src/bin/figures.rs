@@ -10,6 +10,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
+use gradome_benches::npz::Npz;
 use gradome_io::{Feature, Kind, Matrix, Measured, Modality};
 use gradome_multiomics::{
     Decode, FitOptions, Likelihood, ModalityConfig, MultiOmicsData, MultiOmicsVaeConfig, Split, TrainedMultiOmicsVae,
@@ -366,33 +367,11 @@ fn protein_table(path: &Path) -> Result<Modality> {
 }
 
 fn topic_table(path: &Path) -> Result<Modality> {
-    let mut archive = zip::ZipArchive::new(std::fs::File::open(path)?)?;
-    let mut bytes = Vec::new();
-    archive.by_name("atac.npy")?.read_to_end(&mut bytes)?;
-    let (values, [rows, columns]) = numpy_matrix(&bytes).ok_or("'atac' is no matrix of little-endian f64")?;
+    let (shape, values) = Npz::open(path)?.get("atac")?;
+    let [rows, columns] = shape[..] else { return Err("'atac' is no matrix".into()) };
+    let values = values.into_iter().map(|v| v as f32).collect();
     let names = (1..=columns).map(|i| format!("topic_{i}")).collect();
     let kind = Kind::Atac;
     let matrix = Matrix::dense(rows, columns, values);
     Ok(Modality { name: "atac".to_owned(), features: features(names, &kind), kind, matrix, measured: None })
-}
-
-/// A matrix in NumPy's `.npy` format (version 1.0), row-major whichever way it is stored.
-fn numpy_matrix(bytes: &[u8]) -> Option<(Vec<f32>, [usize; 2])> {
-    const PREFIX: usize = 10;
-    let length = usize::from(u16::from_le_bytes(bytes.get(8..PREFIX)?.try_into().ok()?));
-    let header = std::str::from_utf8(bytes.get(PREFIX..PREFIX + length)?).ok()?;
-    if !bytes.starts_with(b"\x93NUMPY") || !header.contains("'<f8'") {
-        return None;
-    }
-    let shape = header.split_once("'shape': (")?.1.split_once(')')?.0;
-    let mut sizes = shape.split(',').filter_map(|size| size.trim().parse::<usize>().ok());
-    let (rows, columns) = (sizes.next()?, sizes.next()?);
-    let stored: Vec<f32> =
-        bytes[PREFIX + length..].as_chunks::<8>().0.iter().map(|value| f64::from_le_bytes(*value) as f32).collect();
-    if stored.len() != rows * columns {
-        return None;
-    }
-    let by_columns = header.contains("'fortran_order': True");
-    let place = |i: usize| if by_columns { i % columns * rows + i / columns } else { i };
-    Some(((0..stored.len()).map(|i| stored[place(i)]).collect(), [rows, columns]))
 }

@@ -18,7 +18,7 @@ pub struct PeakOutput<'t, T: Float> {
 }
 
 /// A learned peak caller.
-pub trait Caller: Operator<Batch = SignalBatch> {
+pub trait Caller: Operator<Batch = SignalBatch> + Sync {
     /// Tracks that a caller of this form takes.
     fn tracks(config: &Self::Config) -> usize;
 
