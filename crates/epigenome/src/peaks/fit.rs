@@ -187,7 +187,7 @@ impl<C: Caller, T: Float> Task<T> for Training<'_, C> {
         let input = SignalInput { tracks: step.tape.constant(&Tensor::from_f64(shape, &tracks)), noise: None };
         let output = self.caller.call(step, &input);
         let labels = step.tape.constant(&Tensor::from_f64([rows.len(), window], &labels));
-        let cross_entropy = bce_with_logits(output.decisions.logits, labels);
+        let cross_entropy = bce_with_logits(output.decisions.logits, labels).mean();
         Ok(match output.denoised {
             Some(denoised) => Loss::new(cross_entropy + denoised.loss)
                 .with("cross_entropy", cross_entropy)
