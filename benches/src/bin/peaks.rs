@@ -154,7 +154,7 @@ fn run<C: Caller>(arguments: &Arguments, config: &C::Config) -> Result<()> {
             metrics::f1(&truth, &called),
             metrics::brier_score(&truth, &probabilities) * 1000.0,
             grouped_calibration_error(&truth, &probabilities),
-            fit.held_out_average_precision,
+            fit.held_out.average_precision(),
             seconds,
         ];
         println!(

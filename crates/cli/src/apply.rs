@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use gradome::epigenome::peaks::{FnoPeakCaller, PeakCaller};
 use gradome::io::{Dataset, Kind, Matrix, Modality, write_h5ad};
 use gradome::multiomics::{Decode, MultiOmicsData, TrainedMultiOmicsVae, View};
 
@@ -11,6 +12,7 @@ use crate::console::print;
 use crate::contextual::ApplyContextual;
 use crate::error::{Result, wrong};
 use crate::inputs::{Inputs, batches};
+use crate::peaks::ApplyPeaks;
 use crate::prepare::{binarise, check};
 use crate::table::write_table;
 
@@ -25,6 +27,8 @@ pub struct Apply {
 enum Operator {
     MultiomicsVae(Box<ApplyVae>),
     ContextualEpigenomics(Box<ApplyContextual>),
+    PeakCaller(Box<ApplyPeaks>),
+    FnoPeakCaller(Box<ApplyPeaks>),
 }
 
 impl Apply {
@@ -32,6 +36,8 @@ impl Apply {
         match &self.operator {
             Operator::MultiomicsVae(vae) => vae.run(global),
             Operator::ContextualEpigenomics(contextual) => contextual.run(),
+            Operator::PeakCaller(peaks) => peaks.run::<PeakCaller>(),
+            Operator::FnoPeakCaller(peaks) => peaks.run::<FnoPeakCaller>(),
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::console::print;
 use crate::contextual::FitContextual;
 use crate::error::{Failure, Result, wrong};
 use crate::inputs::Inputs;
+use crate::peaks::{FitFnoPeakCaller, FitPeakCaller};
 use crate::prepare::{Preparation, Prepared};
 use crate::run_dir::{LATENT_FILE, MODEL_FILE, REPORT_FILE, Reuse, RunDir, SETTINGS_FILE, SUMMARY_FILE};
 use crate::summary::Summary;
@@ -31,6 +32,8 @@ pub struct Fit {
 enum Operator {
     MultiomicsVae(Box<FitVae>),
     ContextualEpigenomics(Box<FitContextual>),
+    PeakCaller(Box<FitPeakCaller>),
+    FnoPeakCaller(Box<FitFnoPeakCaller>),
 }
 
 impl Fit {
@@ -38,6 +41,8 @@ impl Fit {
         match &self.operator {
             Operator::MultiomicsVae(vae) => vae.run(global, settings),
             Operator::ContextualEpigenomics(contextual) => contextual.run(global, settings),
+            Operator::PeakCaller(caller) => caller.run(global, settings),
+            Operator::FnoPeakCaller(caller) => caller.run(global, settings),
         }
     }
 }

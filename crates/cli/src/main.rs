@@ -15,6 +15,7 @@ mod inspect;
 mod macs;
 mod man;
 mod page;
+mod peaks;
 mod prepare;
 mod report;
 mod run_dir;

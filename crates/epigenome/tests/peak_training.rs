@@ -66,7 +66,7 @@ fn small() -> PeakCallerConfig {
 fn a_caller_finds_peaks_in_half_of_the_reads_and_its_files_say_the_same() {
     let library = library();
     let fit = TrainedPeakCaller::<PeakCaller>::fit(&small(), &library, &stretches(), &labels(), &options()).unwrap();
-    assert!(fit.held_out_average_precision > 0.9, "{}", fit.held_out_average_precision);
+    assert!(fit.held_out.average_precision() > 0.9, "{}", fit.held_out.average_precision());
 
     let whole = library.stretches(50).remove(0);
     let probabilities = fit.trained.apply(&library, &whole, 50).unwrap();
@@ -108,10 +108,15 @@ fn training_gives_the_same_bits_at_any_number_of_threads() {
 #[test]
 fn a_fourier_caller_trained_at_one_resolution_works_at_another() {
     let library = library();
-    let config =
-        FnoPeakCallerConfig { tracks: TRACKS.len(), hidden: 8, blocks: 2, local_kernels: vec![5, 9], ..Default::default() };
+    let config = FnoPeakCallerConfig {
+        tracks: TRACKS.len(),
+        hidden: 8,
+        blocks: 2,
+        local_kernels: vec![5, 9],
+        ..Default::default()
+    };
     let fit = TrainedPeakCaller::<FnoPeakCaller>::fit(&config, &library, &stretches(), &labels(), &options()).unwrap();
-    assert!(fit.held_out_average_precision > 0.8, "{}", fit.held_out_average_precision);
+    assert!(fit.held_out.average_precision() > 0.8, "{}", fit.held_out.average_precision());
     let probabilities = fit.trained.apply(&library, &library.stretches(25)[0], 25).unwrap();
     assert_eq!(probabilities.probabilities.len(), library.stretches(25)[0].bins);
 }

@@ -1,6 +1,6 @@
 //! What all learned peak callers have in common: binned signals in, decisions out.
 
-use gradome_nn::{Operator, Result, Step};
+use gradome_nn::{Operator, ParamStore, Result, Step};
 use gradome_tape::{Float, Tape, Var};
 
 use super::decision::Decisions;
@@ -21,6 +21,9 @@ pub struct PeakOutput<'t, T: Float> {
 pub trait Caller: Operator<Batch = SignalBatch> + Sync {
     /// Tracks that a caller of this form takes.
     fn tracks(config: &Self::Config) -> usize;
+
+    /// Divides each track by the spread that it has in tracks `[tracks, length]`, before training.
+    fn standardise<T: Float>(&self, store: &mut ParamStore<T>, tracks: &[f32]);
 
     /// Puts binned signals on a tape; what [`Operator::input`] does.
     ///

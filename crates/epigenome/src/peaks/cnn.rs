@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::caller::{Caller, PeakOutput};
 use super::decision::{Decision, DecisionConfig, Indicators};
 use super::denoiser::{Denoiser, DenoiserConfig};
-use super::signal::{SignalBatch, SignalInput, SignalTransform};
+use super::signal::{Entry, SignalBatch, SignalInput, SignalTransform};
 
 /// The form of a [`PeakCaller`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,6 +91,7 @@ impl PeakCallerConfig {
 /// `DifferentiablePeakCaller`; tracks, residual convolutions and the denoiser's likelihood go beyond it.
 pub struct PeakCaller {
     config: PeakCallerConfig,
+    entry: Entry,
     widths: Vec<Conv1d>,
     mix: Conv1d,
     residual: Vec<Conv1d>,
@@ -133,6 +134,7 @@ impl Operator for PeakCaller {
         let score = conv("score".into(), filters, 1, 1, same);
         Ok(Self {
             config: config.clone(),
+            entry: Entry::new(config.transform, config.tracks, store),
             widths,
             mix,
             residual,
@@ -166,6 +168,10 @@ impl Caller for PeakCaller {
         config.tracks
     }
 
+    fn standardise<T: Float>(&self, store: &mut ParamStore<T>, tracks: &[f32]) {
+        self.entry.standardise(store, tracks);
+    }
+
     fn signals<'t, T: Float>(&self, tape: &'t Tape<T>, batch: &SignalBatch) -> Result<SignalInput<'t, T>> {
         let mut input = batch.on_tape(tape, self.config.tracks)?;
         if let (Some(noise), Some(denoiser)) = (input.noise, &self.config.denoiser) {
@@ -194,7 +200,7 @@ impl Caller for PeakCaller {
             tracks_seen =
                 if tracks == 1 { first } else { step.tape.concat(&[first, input.tracks.narrow(1, 1, tracks - 1)], 1) };
         }
-        let x = self.config.transform.apply(tracks_seen);
+        let x = self.entry.forward(step, tracks_seen);
         let widths: Vec<_> = self.widths.iter().map(|conv| conv.forward(step, x)).collect();
         let mut h = self.mix.forward(step, step.tape.concat(&widths, 1));
         let dropout = Dropout { rate: self.config.dropout };

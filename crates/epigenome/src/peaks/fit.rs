@@ -217,8 +217,24 @@ pub struct PeakFit<C: Caller> {
     pub histories: Vec<History>,
     /// How training ended: that of the last member that was trained.
     pub end: End,
-    /// Average precision of what members say of the stretches that they have not seen, from a random part of the reads.
-    pub held_out_average_precision: f64,
+    /// What each member says of the stretches that it has not seen, from a random part of the reads.
+    pub held_out: HeldOut,
+}
+
+/// Calibrated probabilities of bins that were not seen in training, and the truth.
+#[derive(Clone, Debug, Default)]
+pub struct HeldOut {
+    /// `[bins]` whether a bin lies in a peak.
+    pub truth: Vec<bool>,
+    /// `[bins]` its probability.
+    pub probabilities: Vec<f64>,
+}
+
+impl HeldOut {
+    /// The area under the precision-recall curve.
+    pub fn average_precision(&self) -> f64 {
+        average_precision(&self.truth, &self.probabilities)
+    }
 }
 
 impl<C: Caller> TrainedPeakCaller<C> {
@@ -283,6 +299,7 @@ impl<C: Caller> TrainedPeakCaller<C> {
             let seed = member_options.trainer.seed;
             let mut store = ParamStore::<f32>::new(seed);
             let caller = C::new(config, &mut store)?;
+            caller.standardise(&mut store, &spread_sample(library, &seen, options));
             let mut trainer = Trainer::new(member_options.trainer.clone(), ModelCard::new::<C>(config)?)?
                 .stop_flag(&options.stop)
                 .quiet(options.quiet);
@@ -306,11 +323,18 @@ impl<C: Caller> TrainedPeakCaller<C> {
                 break;
             }
         }
-        let held_out_average_precision = average_precision(&truth, &logits);
         trained.calibration = Calibration::fit(&truth, &logits);
         trained.threshold = best_f1_threshold(&truth, &logits, trained.calibration);
-        Ok(PeakFit { trained, histories, end, held_out_average_precision })
+        let probabilities = logits.into_iter().map(|logit| trained.calibration.probability(logit)).collect();
+        Ok(PeakFit { trained, histories, end, held_out: HeldOut { truth, probabilities } })
     }
+}
+
+/// The tracks `[6, bins]` of the stretch with most peaks, from as many reads as training sees.
+fn spread_sample(library: &ReadLibrary, stretches: &[(Stretch, Vec<bool>)], options: &PeakFitOptions) -> Vec<f32> {
+    let richest = stretches.iter().max_by_key(|(_, truth)| truth.iter().filter(|t| **t).count());
+    let thinning = (options.keep < 1.0).then_some(Thinning { keep: options.keep, seed: options.trainer.seed });
+    richest.map_or_else(Vec::new, |(stretch, _)| library.tracks(stretch, options.bin, thinning))
 }
 
 /// The calibrated probability above which calls have the highest F1.

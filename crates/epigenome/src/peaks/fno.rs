@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::{Caller, PeakOutput};
 use super::decision::{Decision, DecisionConfig};
-use super::signal::{SignalBatch, SignalInput, SignalTransform};
+use super::signal::{Entry, SignalBatch, SignalInput, SignalTransform};
 
 /// The form of the operator's blocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +110,7 @@ impl FnoPeakCallerConfig {
 /// resolution than it was trained at; convolutions beside it see narrow peaks. DiffBio: `FNOPeakCaller`.
 pub struct FnoPeakCaller {
     config: FnoPeakCallerConfig,
+    entry: Entry,
     local: Vec<Conv1d>,
     merge: Option<Conv1d>,
     network: Fno1d,
@@ -141,6 +142,7 @@ impl Operator for FnoPeakCaller {
         let merge = (!local.is_empty()).then(|| conv("merge".into(), local.len() * config.hidden, 3));
         Ok(Self {
             config: config.clone(),
+            entry: Entry::new(config.transform, config.tracks, store),
             local,
             merge,
             network: Fno1d::new(&mut store.scope("fno"), config.operator()),
@@ -166,13 +168,17 @@ impl Caller for FnoPeakCaller {
         config.tracks
     }
 
+    fn standardise<T: Float>(&self, store: &mut ParamStore<T>, tracks: &[f32]) {
+        self.entry.standardise(store, tracks);
+    }
+
     fn signals<'t, T: Float>(&self, tape: &'t Tape<T>, batch: &SignalBatch) -> Result<SignalInput<'t, T>> {
         batch.on_tape(tape, self.config.tracks)
     }
 
     fn call<'t, T: Float>(&self, step: Step<'_, 't, T>, input: &SignalInput<'t, T>) -> PeakOutput<'t, T> {
         let [stretches, _, length] = *input.tracks.shape() else { unreachable!("tracks have three axes") };
-        let mut x = self.config.transform.apply(input.tracks);
+        let mut x = self.entry.forward(step, input.tracks);
         if let Some(merge) = &self.merge {
             let widths: Vec<_> = self.local.iter().map(|conv| conv.forward(step, x)).collect();
             x = step.tape.concat(&[x, merge.forward(step, step.tape.concat(&widths, 1))], 1);

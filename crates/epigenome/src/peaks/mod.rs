@@ -17,7 +17,7 @@ pub(crate) use checks::checks;
 pub use cnn::{PeakCaller, PeakCallerConfig};
 pub use decision::{DecisionConfig, Decisions, Indicators};
 pub use denoiser::{CountLaw, Denoised, DenoiserConfig};
-pub use fit::{PeakFit, PeakFitOptions, PeakLabels, default_peak_trainer};
+pub use fit::{HeldOut, PeakFit, PeakFitOptions, PeakLabels, default_peak_trainer};
 pub use fno::{FnoForm, FnoPeakCaller, FnoPeakCallerConfig};
 pub use reads::{ReadLibrary, Stretch, TRACKS, Thinning, background_tracks};
 pub use signal::{SignalBatch, SignalInput, SignalTransform};

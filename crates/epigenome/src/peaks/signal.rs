@@ -1,6 +1,6 @@
 //! Binned signals along the genome, as a network sees them.
 
-use gradome_nn::{Error, Result, Rng};
+use gradome_nn::{Error, ParamId, ParamStore, Result, Rng, Step};
 use gradome_tape::{Float, Tape, Tensor, Var};
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
@@ -17,10 +17,46 @@ pub enum SignalTransform {
 }
 
 impl SignalTransform {
-    pub(crate) fn apply<T: Float>(self, x: Var<'_, T>) -> Var<'_, T> {
+    fn apply<T: Float>(self, x: Var<'_, T>) -> Var<'_, T> {
         match self {
             Self::LogPlusOne => x.ln_1p(),
             Self::Identity => x,
+        }
+    }
+}
+
+/// What a network sees of its tracks: their transformed values, each track divided by a spread of its own.
+pub(crate) struct Entry {
+    transform: SignalTransform,
+    /// `[tracks, 1]`
+    scale: ParamId,
+}
+
+impl Entry {
+    /// An entry that leaves spreads as they are.
+    pub fn new<T: Float>(transform: SignalTransform, tracks: usize, store: &mut ParamStore<T>) -> Self {
+        let scale = store.scope("entry").constant("scale", Tensor::full([tracks, 1], T::ONE));
+        Self { transform, scale }
+    }
+
+    /// `[stretches, tracks, length]` to the same shape.
+    pub fn forward<'t, T: Float>(&self, step: Step<'_, 't, T>, tracks: Var<'t, T>) -> Var<'t, T> {
+        self.transform.apply(tracks) * step.param(self.scale)
+    }
+
+    /// Divides each track by the standard deviation of its transformed values in tracks `[tracks, length]`.
+    pub fn standardise<T: Float>(&self, store: &mut ParamStore<T>, tracks: &[f32]) {
+        let count = store.get(self.scale).shape().len();
+        let length = tracks.len() / count;
+        let transformed = |x: f32| match self.transform {
+            SignalTransform::LogPlusOne => f64::from(x).ln_1p(),
+            SignalTransform::Identity => f64::from(x),
+        };
+        for (scale, track) in store.get_mut(self.scale).data_mut().iter_mut().zip(tracks.chunks_exact(length)) {
+            let mean = track.iter().map(|x| transformed(*x)).sum::<f64>() / length as f64;
+            let variance = track.iter().map(|x| (transformed(*x) - mean).powi(2)).sum::<f64>() / length as f64;
+            // a track that never changes says nothing, whatever its scale
+            *scale = if variance > 0.0 { T::of(variance.sqrt().recip()) } else { T::ONE };
         }
     }
 }
