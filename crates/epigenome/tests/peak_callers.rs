@@ -177,11 +177,3 @@ fn the_fourier_caller_matches_the_reference() {
         });
     }
 }
-
-#[test]
-fn gradients_agree_with_finite_differences() {
-    for entry in gradome_epigenome::checks() {
-        let outcome = (entry.check)();
-        assert!(outcome.passed(), "{}: {}", entry.name, outcome.failure.unwrap_or_default());
-    }
-}

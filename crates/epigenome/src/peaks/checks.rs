@@ -1,7 +1,7 @@
 //! The finite-difference checks of the learned peak callers.
 
 use gradome_nn::check::check_step;
-use gradome_nn::{Operator, OperatorEntry, ParamStore};
+use gradome_nn::{Operator, ParamStore};
 use gradome_tape::check::Outcome;
 use gradome_tape::{Float, Tensor, Var};
 
@@ -9,14 +9,6 @@ use super::{
     Caller, CountLaw, DecisionConfig, DenoiserConfig, FnoForm, FnoPeakCaller, FnoPeakCallerConfig, Indicators,
     PeakCaller, PeakCallerConfig, PeakOutput, SignalInput,
 };
-
-/// The learned peak callers with their checks.
-pub(crate) fn checks() -> Vec<OperatorEntry> {
-    vec![
-        OperatorEntry { name: PeakCaller::NAME, kind: "operator", check: check_cnn },
-        OperatorEntry { name: FnoPeakCaller::NAME, kind: "operator", check: check_fno },
-    ]
-}
 
 /// One number that depends on every output, each position with a weight of its own.
 fn of_all_outputs<'t, T: Float>(output: &PeakOutput<'t, T>) -> Var<'t, T> {
@@ -56,7 +48,7 @@ fn check<C: Caller>(outcome: &mut Outcome, case: &str, config: &C::Config) {
     });
 }
 
-fn check_cnn() -> Outcome {
+pub(crate) fn check_cnn() -> Outcome {
     let mut outcome = Outcome::new(PeakCaller::NAME);
     let small = PeakCallerConfig { filters: 3, kernel_sizes: vec![3, 4], dilations: vec![1, 2], ..Default::default() };
     let decision = DecisionConfig { summit_window: 6, ..Default::default() };
@@ -79,7 +71,7 @@ fn check_cnn() -> Outcome {
     outcome
 }
 
-fn check_fno() -> Outcome {
+pub(crate) fn check_fno() -> Outcome {
     let mut outcome = Outcome::new(FnoPeakCaller::NAME);
     let small = FnoPeakCallerConfig { hidden: 3, modes: 4, blocks: 2, padding: 5, ..Default::default() };
     for (case, config) in [

@@ -118,7 +118,7 @@ impl PeakFitOptions {
 /// The training that suits a chromosome or more.
 pub fn default_peak_trainer(seed: u64) -> TrainerConfig {
     TrainerConfig {
-        max_epochs: 30,
+        max_epochs: 40,
         batch_size: 16,
         learning_rate: 4e-3,
         schedule: Schedule {
@@ -127,7 +127,8 @@ pub fn default_peak_trainer(seed: u64) -> TrainerConfig {
         },
         optimizer: OptimizerConfig::default(),
         weight_decay: 1e-3,
-        average: Some(AverageConfig::default()),
+        // over about the last two epochs of a chromosome
+        average: Some(AverageConfig { decay: 0.99, ..AverageConfig::default() }),
         gradient_clip: 1.0,
         patience: 0,
         seed,

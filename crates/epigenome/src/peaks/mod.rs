@@ -13,7 +13,7 @@ mod trained;
 mod window_share;
 
 pub use caller::{Caller, PeakOutput};
-pub(crate) use checks::checks;
+pub(crate) use checks::{check_cnn, check_fno};
 pub use cnn::{PeakCaller, PeakCallerConfig};
 pub use decision::{DecisionConfig, Decisions, Indicators};
 pub use denoiser::{CountLaw, Denoised, DenoiserConfig};
