@@ -5,6 +5,7 @@ mod chromatin;
 mod contextual;
 mod kernels;
 mod networks;
+mod peaks;
 mod sequences;
 
 /// One piece of work.
@@ -68,6 +69,17 @@ pub const TASKS: &[Task] = &[
         name: "selective_scan_l2000_d256_n16",
         about: "selective scan, 2000 steps, 256 channels, 16 states, sum of squares, gradient of all operands",
         prepare: sequences::selective_scan,
+    },
+    Task {
+        name: "peak",
+        about: "peak caller, 64 x 10,000 positions, 32 filters of widths 5, 11, 21, summits in windows of 50, backward",
+        prepare: peaks::convolutional,
+    },
+    Task { name: "peak_vae", about: "the same after a denoiser of windows of 200", prepare: peaks::denoised },
+    Task {
+        name: "fno",
+        about: "Fourier peak caller, 64 x 10,000 positions, 32 channels, 16 modes, 4 blocks, backward",
+        prepare: peaks::fourier,
     },
     Task {
         name: "chromatin",

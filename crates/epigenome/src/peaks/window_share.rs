@@ -20,12 +20,15 @@ impl WindowShare {
         (self.window / 2, self.window - 1 - self.window / 2)
     }
 
-    /// For each position the sum over the window around it, turned when `back`: over the positions whose windows hold
-    /// it. `term(j)` is relative to exp(offset); `own(i, j)` is a single term, for blocks whose terms spread too far.
-    fn row<T: Float>(&self, u: &[T], ln_sum: &mut [T]) {
+    /// Numbers that a row needs to be worked on: two blocks, one of them with what lies around it.
+    fn scratch(&self) -> usize {
+        2 * BLOCK + self.window
+    }
+
+    /// ln_sum(i) = ln of the sum of exp(u(j)) over the window around i.
+    fn row<T: Float>(&self, u: &[T], ln_sum: &mut [T], scratch: &mut [T]) {
         let (before, after) = self.sides();
-        let mut terms = [T::ZERO; BLOCK];
-        let mut scratch = vec![T::ZERO; BLOCK + self.window];
+        let (terms, scratch) = scratch.split_at_mut(BLOCK);
         for start in (0..u.len()).step_by(BLOCK) {
             let end = (start + BLOCK).min(u.len());
             let (from, to) = (start.saturating_sub(before), (end + after).min(u.len()));
@@ -54,11 +57,10 @@ impl WindowShare {
     }
 
     /// slope(j) -= sum over the windows i that hold j of weight(i) exp(u(j) - ln_sum(i)).
-    fn row_back<T: Float>(&self, u: &[T], ln_sum: &[T], weight: &[T], slope: &mut [T]) {
+    fn row_back<T: Float>(&self, u: &[T], ln_sum: &[T], weight: &[T], slope: &mut [T], scratch: &mut [T]) {
         // position j lies in the windows around j - after ..= j + before
         let (before, after) = self.sides();
-        let mut sums = [T::ZERO; BLOCK];
-        let mut scratch = vec![T::ZERO; BLOCK + self.window];
+        let (sums, scratch) = scratch.split_at_mut(BLOCK);
         for start in (0..u.len()).step_by(BLOCK) {
             let end = (start + BLOCK).min(u.len());
             let (from, to) = (start.saturating_sub(after), (end + before).min(u.len()));
@@ -122,10 +124,11 @@ impl<T: Float> Op<T> for WindowShare {
 
     fn forward(&self, x: &[Array<'_, T>], y: &mut [&mut [T]], saved: &mut Saved<T>) {
         let length = x[0].shape.last_size().max(1);
+        let mut scratch = saved.scratch(x[0].data.len() / length * self.scratch());
         let ln_sum = saved.keep(x[0].data.len());
         let rows = x[0].data.par_chunks(length).zip(ln_sum.par_chunks_mut(length)).zip(y[0].par_chunks_mut(length));
-        rows.for_each(|((u, ln_sum), y)| {
-            self.row(u, ln_sum);
+        rows.zip(scratch.par_chunks_mut(self.scratch())).for_each(|(((u, ln_sum), y), scratch)| {
+            self.row(u, ln_sum, scratch);
             for ((y, u), ln_sum) in y.iter_mut().zip(u).zip(ln_sum) {
                 *y = (*u - *ln_sum).exp();
             }
@@ -136,19 +139,20 @@ impl<T: Float> Op<T> for WindowShare {
         let Some(slope) = grads.sum(0) else { return };
         let length = at.x[0].shape.last_size().max(1);
         let mut weight = at.scratch(at.x[0].data.len());
+        let mut scratch = at.scratch(at.x[0].data.len() / length * self.scratch());
         let ln_sum = &at.saved[0];
         slope
             .par_chunks_mut(length)
             .zip(weight.par_chunks_mut(length))
             .zip(at.x[0].data.par_chunks(length))
             .zip(at.y[0].data.par_chunks(length).zip(at.grad(0).par_chunks(length)))
-            .zip(ln_sum.par_chunks(length))
-            .for_each(|((((slope, weight), u), (y, g)), ln_sum)| {
+            .zip(ln_sum.par_chunks(length).zip(scratch.par_chunks_mut(self.scratch())))
+            .for_each(|((((slope, weight), u), (y, g)), (ln_sum, scratch))| {
                 for (((weight, slope), y), g) in weight.iter_mut().zip(slope.iter_mut()).zip(y).zip(g) {
                     *weight = *y * *g;
                     *slope += *weight;
                 }
-                self.row_back(u, ln_sum, weight, slope);
+                self.row_back(u, ln_sum, weight, slope, scratch);
             });
     }
 }
