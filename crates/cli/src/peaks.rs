@@ -24,7 +24,7 @@ use crate::run_dir::{REPORT_FILE, SETTINGS_FILE};
 
 /// The folder of the networks within a run.
 const MODEL_FOLDER: &str = "model";
-/// Base pairs of a stretch that training holds out as a whole.
+/// Base pairs of a stretch that a member sees or leaves out as a whole, at most.
 const STRETCH: u32 = 2_000_000;
 
 /// Reads of a treatment and a control.
@@ -239,17 +239,21 @@ impl FitPeaks {
 
     /// The genome in stretches, without what is left out.
     fn stretches(&self, library: &ReadLibrary) -> Vec<Stretch> {
-        let bins = (STRETCH / self.bin.max(1)) as usize;
+        let bin = self.bin.max(1);
+        let whole: Vec<Stretch> = library.stretches(bin);
+        // smaller ones where the genome is small, so that members can leave some out
+        let total: usize = whole.iter().map(|stretch| stretch.bins).sum();
+        let bins = ((STRETCH / bin) as usize).min(total / (2 * self.members.max(1))).max(2 * self.window.max(1));
         let cut = |whole: Stretch| {
-            let count = whole.bins.div_ceil(bins.max(1));
+            let count = whole.bins.div_ceil(bins);
             (0..count).map(move |i| Stretch {
-                start: (i * bins) as u32 * self.bin,
+                start: (i * bins) as u32 * bin,
                 bins: bins.min(whole.bins - i * bins),
                 ..whole.clone()
             })
         };
         let kept = |whole: &Stretch| !self.leave_out.contains(&whole.chromosome);
-        library.stretches(self.bin.max(1)).into_iter().filter(kept).flat_map(cut).collect()
+        whole.into_iter().filter(kept).flat_map(cut).collect()
     }
 }
 

@@ -18,7 +18,13 @@ use crate::run_dir::SETTINGS_FILE;
 const NOT_SETTINGS: [&str; 8] = ["config", "resume", "overwrite", "threads", "quiet", "verbose", "help", "version"];
 
 /// Commands that take a file of settings; runs of `fit` leave theirs and go on from them.
-const WITH_FILE: [&[&str]; 3] = [&["fit", "multiomics-vae"], &["fit", "contextual-epigenomics"], &["macs", "callpeak"]];
+const WITH_FILE: [&[&str]; 5] = [
+    &["fit", "multiomics-vae"],
+    &["fit", "contextual-epigenomics"],
+    &["fit", "peak-caller"],
+    &["fit", "fno-peak-caller"],
+    &["macs", "callpeak"],
+];
 
 /// Parses the command line and the file it names; also gives the text of the `run.toml` that repeats it.
 ///
@@ -61,7 +67,9 @@ fn matches_of<'a>(matches: &'a ArgMatches, path: &[&str]) -> Option<&'a ArgMatch
 
 /// Where a run goes on, the file that it left.
 fn file_of_run(flags: &ArgMatches) -> Option<PathBuf> {
-    let folder = flags.get_one::<PathBuf>("out").filter(|_| flags.get_flag("resume"))?;
+    // not every run can go on
+    let resume = flags.try_get_one::<bool>("resume").ok().flatten();
+    let folder = flags.get_one::<PathBuf>("out").filter(|_| resume == Some(&true))?;
     Some(folder.join(SETTINGS_FILE)).filter(|file| file.exists())
 }
 

@@ -6,6 +6,7 @@ mod chromhmm;
 mod contextual;
 mod macs;
 mod made;
+mod peaks;
 mod run;
 
 use std::path::{Path, PathBuf};
