@@ -5,6 +5,7 @@ use gradome_nn::{Operator, OperatorEntry};
 use crate::chromatin::{self, ChromatinStateAnnotator};
 use crate::contextual::{self, ContextualEpigenomics};
 use crate::peaks::{self, FnoPeakCaller, PeakCaller};
+use crate::scale::{self, Scale};
 
 /// Every operator of this crate with its check.
 pub fn checks() -> Vec<OperatorEntry> {
@@ -13,5 +14,6 @@ pub fn checks() -> Vec<OperatorEntry> {
         OperatorEntry { name: ContextualEpigenomics::NAME, kind: "operator", check: contextual::check },
         OperatorEntry { name: PeakCaller::NAME, kind: "operator", check: peaks::check_cnn },
         OperatorEntry { name: FnoPeakCaller::NAME, kind: "operator", check: peaks::check_fno },
+        OperatorEntry { name: Scale::NAME, kind: "operator", check: scale::check },
     ]
 }

@@ -7,6 +7,7 @@ pub mod contextual;
 mod error;
 pub mod macs;
 pub mod peaks;
+pub mod scale;
 
 pub use checks::checks;
 pub use error::{Error, Result};
