@@ -1,6 +1,7 @@
 //! The report of a trained peak caller: how well it finds unseen peaks, whether its probabilities mean what they say,
 //! and what it does on the genome.
 
+use gradome::epigenome::Curves;
 use gradome::epigenome::peaks::{Caller, HeldOut, PeakFit, PeakProbabilities, ReadLibrary, Stretch, Thinning};
 use gradome::io::genome::Peak;
 use gradome::nn::metrics;
@@ -13,10 +14,6 @@ use crate::error::Result;
 const STRIPS: usize = 4;
 /// Base pairs of a strip.
 const STRIP: u32 = 30_000;
-/// Points of a curve.
-const POINTS: usize = 200;
-/// Groups of equal size in the calibration curve.
-const GROUPS: usize = 10;
 /// Bins below this probability are not grouped: most of a genome is surely empty.
 const LEAST: f64 = 0.05;
 
@@ -43,24 +40,23 @@ pub fn page<C: Caller>(
     .fact("fragments", format!("{} bp", fit.trained.fragment_size()));
 
     let section = page.section("Unseen stretches");
-    let (recall, at) = precision_recall(&fit.held_out);
-    let curve = Lines::new("recall", "precision").series("bins", &recall, &at).y_range(0.0, 1.0).draw()?;
-    section.figure(
-        curve,
-        "Precision and recall of bins over all thresholds; bins count as true when their middle lies in a peak.",
-    );
-    let (said, seen) = reliability(&fit.held_out);
-    if !said.is_empty() {
+    if let Some(Curves { recall, precision, .. }) = Curves::of(truth, probabilities) {
+        let curve = Lines::new("recall", "precision").series("bins", &recall, &precision).y_range(0.0, 1.0).draw()?;
+        let caption =
+            "Precision against recall of bins, from the most certain on; true are those whose middle lies in a peak.";
+        section.figure(curve, caption);
+    }
+    let pairs = truth.iter().zip(probabilities).filter(|(_, p)| **p >= LEAST);
+    let (grouped, said): (Vec<bool>, Vec<f64>) = pairs.map(|(truth, p)| (*truth, *p)).unzip();
+    if let Some(Curves { predicted, observed, .. }) = Curves::of(&grouped, &said) {
         let diagonal = [0.0, 1.0];
         let curve = Lines::new("probability", "frequency")
-            .series("bins", &said, &seen)
-            .series("perfect", &diagonal, &diagonal)
+            .series("bins", &predicted, &observed)
+            .series("calibrated", &diagonal, &diagonal)
             .y_range(0.0, 1.0)
             .draw()?;
-        section.figure(
-            curve,
-            format!("Calibration: ten groups of equal size of the bins with a probability of at least {LEAST}."),
-        );
+        let caption = format!("Calibration: groups of equal size of the bins with a probability of at least {LEAST}.");
+        section.figure(curve, caption);
     }
 
     let section = page.section("On the genome");
@@ -76,10 +72,8 @@ pub fn page<C: Caller>(
             bin: fit.trained.bin(),
             stretch,
         };
-        section.figure(
-            strip(&probabilities, labels)?,
-            format!("{}:{}", probabilities.stretch.chromosome, probabilities.stretch.start),
-        );
+        let place = format!("{} from {} bp on.", probabilities.stretch.chromosome, probabilities.stretch.start);
+        section.figure(strip(&probabilities, labels)?, place);
     }
 
     let section = page.section("Training");
@@ -95,37 +89,6 @@ pub fn page<C: Caller>(
         env!("CARGO_PKG_VERSION")
     ));
     Ok(page)
-}
-
-/// Recall and precision at up to [`POINTS`] ranks, from the most probable bin on.
-fn precision_recall(held_out: &HeldOut) -> (Vec<f64>, Vec<f64>) {
-    let HeldOut { truth, probabilities } = held_out;
-    let mut order: Vec<usize> = (0..truth.len()).collect();
-    order.sort_by(|a, b| probabilities[*b].total_cmp(&probabilities[*a]));
-    let positives = truth.iter().filter(|t| **t).count();
-    let (mut found, mut recall, mut precision) = (0_usize, Vec::new(), Vec::new());
-    for (rank, &i) in order.iter().enumerate() {
-        found += usize::from(truth[i]);
-        // a point whenever another share of the positives is found
-        if found * POINTS >= (recall.len() + 1) * positives && recall.len() < POINTS {
-            recall.push(found as f64 / positives as f64);
-            precision.push(found as f64 / (rank + 1) as f64);
-        }
-    }
-    (recall, precision)
-}
-
-/// The mean probability and the frequency of peaks in groups of bins.
-fn reliability(held_out: &HeldOut) -> (Vec<f64>, Vec<f64>) {
-    let pairs = held_out.probabilities.iter().copied().zip(held_out.truth.iter().copied());
-    let mut pairs: Vec<(f64, bool)> = pairs.filter(|(p, _)| *p >= LEAST).collect();
-    pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let groups = GROUPS.min(pairs.len());
-    let group = |k: usize| &pairs[k * pairs.len() / groups..(k + 1) * pairs.len() / groups];
-    let share = |of: &dyn Fn(&(f64, bool)) -> f64| -> Vec<f64> {
-        (0..groups).map(|k| group(k).iter().map(of).sum::<f64>() / group(k).len() as f64).collect()
-    };
-    (share(&|(p, _)| *p), share(&|(_, truth)| f64::from(*truth)))
 }
 
 /// Stretches around the strongest peaks, each within one of the training stretches.

@@ -17,7 +17,7 @@ pub use config::{
     ContactMap, ContextualEpigenomicsConfig, Encoder, HeadConfig, HeadKind, Level, Pooling, Positions, Strands,
 };
 pub use data::{BASE_N, ContextualWindows, base_code};
-pub use evaluate::{Curves, HeadScores, evaluate};
+pub use evaluate::{HeadScores, evaluate};
 pub use fit::{Fit, FitOptions, Split, default_trainer};
 pub use model::{ContextualEpigenomics, ContextualInput, ContextualOutput};
 pub use shuffle::dinucleotide_shuffle;
