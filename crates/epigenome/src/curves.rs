@@ -58,3 +58,24 @@ impl Curves {
         Some(curves)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn curves_follow_their_definitions() {
+        // from the most certain: right, wrong, right, wrong
+        let curves = Curves::of(&[true, false, true, false], &[0.9, 0.8, 0.3, 0.1]).unwrap();
+        assert_eq!(curves.recall, [0.5, 0.5, 1.0, 1.0]);
+        assert_eq!(curves.precision, [1.0, 0.5, 2.0 / 3.0, 0.5]);
+        assert_eq!(curves.false_positive_rate, [0.0, 0.5, 0.5, 1.0]);
+        assert_eq!(Curves::of(&[true, true], &[0.1, 0.2]), None);
+        // ten thousand values in ten groups, calibrated by construction
+        let p: Vec<f64> = (0..10_000).map(|i| f64::from(i) / 10_000.0).collect();
+        let positive: Vec<bool> = (0..10_000).map(|i| (i * 7919 % 10_000) < i).collect();
+        let curves = Curves::of(&positive, &p).unwrap();
+        assert!(curves.predicted.iter().zip(&curves.observed).all(|(p, o)| (p - o).abs() < 0.05));
+        assert!(curves.recall.len() <= POINTS + 1);
+    }
+}
