@@ -7,14 +7,14 @@ use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use gradome_epigenome::contextual::{
-    ContextualEpigenomicsConfig, ContextualWindows, Encoder, FitOptions, HeadConfig, HeadKind, Level, Pooling, Split,
-    Strands, TrainedContextualEpigenomics, base_code, dinucleotide_shuffle,
+    ContextualEpigenomicsConfig, ContextualWindows, Encoder, HeadConfig, HeadKind, Level, Pooling, Split, Strands,
+    TrainedContextualEpigenomics, base_code, dinucleotide_shuffle,
 };
 use gradome_io::genome::Window;
 use gradome_io::genome::binarised::{Binarised, PRESENT};
 use gradome_nn::losses::bce_with_logits;
 use gradome_nn::metrics::{average_precision, roc_auc};
-use gradome_nn::trainer::{Loss, Progress, Scores, Task};
+use gradome_nn::trainer::{FitOptions, Loss, Progress, Scores, Task};
 use gradome_nn::{
     Activation, Conv1d, ConvConfig, Decay, Linear, ModelCard, ParamStore, Rng, Schedule, Step, Trainer, TrainerConfig,
 };
@@ -243,7 +243,7 @@ fn predict(
     match kind {
         Kind::Contextual => {
             let (config, trainer) = contextual(windows, seed, arguments);
-            let options = FitOptions { trainer, ..FitOptions::quiet(seed) };
+            let options = FitOptions::quiet(trainer);
             let fit = TrainedContextualEpigenomics::fit(&config, windows, split, &options)?;
             eprintln!("  {} epochs, {} parameters", fit.history.epochs.len(), fit.trained.store().parameter_count());
             let mut asked = windows.select(test);

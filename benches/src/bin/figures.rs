@@ -13,10 +13,11 @@ use clap::Parser;
 use gradome_benches::npz::Npz;
 use gradome_io::{Feature, Kind, Matrix, Measured, Modality};
 use gradome_multiomics::{
-    Decode, FitOptions, Likelihood, ModalityConfig, MultiOmicsData, MultiOmicsVaeConfig, Split, TrainedMultiOmicsVae,
-    View,
+    Decode, Likelihood, ModalityConfig, MultiOmicsData, MultiOmicsVaeConfig, Split, TrainedMultiOmicsVae, View,
+    default_trainer,
 };
 use gradome_nn::metrics;
+use gradome_nn::trainer::FitOptions;
 use gradome_report::cluster::KMeans;
 use gradome_report::knn::nearest;
 use gradome_report::pca::Pca;
@@ -176,7 +177,7 @@ impl Reference {
     fn evaluate(&self, arguments: &Arguments, seed: u64) -> Result<Vec<(&'static str, f64)>> {
         let data = MultiOmicsData { modalities: self.modalities.clone(), batch: Vec::new() };
         let split = Split { train: self.train.clone(), validation: self.val.clone() };
-        let mut options = FitOptions::quiet(seed);
+        let mut options = FitOptions::quiet(default_trainer(seed));
         options.trainer.max_epochs = arguments.epochs.unwrap_or(options.trainer.max_epochs);
         options.trainer.learning_rate = arguments.learning_rate.unwrap_or(options.trainer.learning_rate);
         let clock = std::time::Instant::now();

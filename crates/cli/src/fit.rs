@@ -6,10 +6,10 @@ use std::time::Instant;
 use clap::{Args, Subcommand};
 use gradome::io::write_atomic;
 use gradome::multiomics::{
-    FitOptions, ModalityConfig, MultiOmicsData, MultiOmicsVaeConfig, Split, TrainedMultiOmicsVae, default_trainer,
+    ModalityConfig, MultiOmicsData, MultiOmicsVaeConfig, Split, TrainedMultiOmicsVae, default_trainer,
 };
 use gradome::nn::TrainerConfig;
-use gradome::nn::trainer::{End, History, StopFlag};
+use gradome::nn::trainer::{End, FitOptions, History, StopFlag};
 
 use crate::Global;
 use crate::console::print;

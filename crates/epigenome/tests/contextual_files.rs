@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use gradome_epigenome::contextual::{
-    BASE_N, ContextualEpigenomicsConfig, ContextualWindows, Encoder, FitOptions, HeadConfig, HeadKind, Level, MARK_BIN,
-    Split, Strands, Tracks, TrainedContextualEpigenomics, around, evaluate,
+    BASE_N, ContextualEpigenomicsConfig, ContextualWindows, Encoder, HeadConfig, HeadKind, Level, MARK_BIN, Split,
+    Strands, Tracks, TrainedContextualEpigenomics, around, evaluate,
 };
 use gradome_io::genome::{BedRecord, ChromSizes, Window};
+use gradome_nn::trainer::FitOptions;
 use gradome_nn::{Rng, TrainerConfig};
 use rand::{RngExt, SeedableRng};
 
@@ -98,7 +99,7 @@ fn dna_and_tracks_together_tell_more_than_either() {
         let config = config(dna, names, 50, HeadConfig::new("bound", HeadKind::Binary, Level::Position));
         let genome: Option<&Path> = dna.then_some(&fasta);
         let windows = tracks.windows(&config, &regions, genome, true).unwrap();
-        let options = FitOptions { trainer: trainer(60), ..FitOptions::quiet(1) };
+        let options = FitOptions::quiet(trainer(60));
         let fit = TrainedContextualEpigenomics::fit(&config, &windows, &split, &options).unwrap();
         let held_out = windows.select(&split.validation);
         let found = fit.trained.predict(&held_out).unwrap();
@@ -185,7 +186,7 @@ fn small() -> (ContextualEpigenomicsConfig, ContextualWindows, Split) {
 fn a_model_survives_its_file_and_any_number_of_threads() {
     let (config, windows, split) = small();
     let config = ContextualEpigenomicsConfig { dropout: 0.2, strands: Strands::Augment, ..config };
-    let options = FitOptions { trainer: trainer(4), ..FitOptions::quiet(1) };
+    let options = FitOptions::quiet(trainer(4));
     let fit = || TrainedContextualEpigenomics::fit(&config, &windows, &split, &options).unwrap().trained;
     let with = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -204,7 +205,7 @@ fn a_model_survives_its_file_and_any_number_of_threads() {
 #[test]
 fn training_refuses_what_it_cannot_learn_from() {
     let (config, windows, split) = small();
-    let options = FitOptions { trainer: trainer(1), ..FitOptions::quiet(1) };
+    let options = FitOptions::quiet(trainer(1));
     let refused = |windows: &ContextualWindows, split: &Split| {
         TrainedContextualEpigenomics::fit(&config, windows, split, &options).err().expect("accepted").to_string()
     };

@@ -1,11 +1,11 @@
 //! Training, saving and loading.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use gradome_io::Feature;
-use gradome_nn::trainer::{End, History, Loss, Progress, Scores, StopFlag, Task};
+use gradome_nn::trainer::{End, FitOptions, History, Loss, Progress, Scores, Task};
 use gradome_nn::{
-    Checkpoint, Decay, Error, ModelCard, Operator, ParamStore, Result, Rng, Schedule, Step, Trainer, TrainerConfig,
+    Checkpoint, Decay, Error, ModelCard, Operator, ParamStore, Result, Rng, Schedule, Step, TrainerConfig,
 };
 use gradome_tape::{Float, Tape, Tensor};
 use rand::seq::SliceRandom;
@@ -55,28 +55,6 @@ impl Split {
         train.sort_unstable();
         validation.sort_unstable();
         Self { train, validation }
-    }
-}
-
-/// How a model is trained, and what is left behind.
-#[derive(Clone, Debug)]
-pub struct FitOptions {
-    /// The loop's settings; its seed is also that of the first weights.
-    pub trainer: TrainerConfig,
-    /// Where model, metrics and resumable state are written; nowhere when absent.
-    pub folder: Option<PathBuf>,
-    /// Whether to go on from the folder's resumable state.
-    pub resume: bool,
-    /// Whether to print nothing.
-    pub quiet: bool,
-    /// Asks training to stop.
-    pub stop: StopFlag,
-}
-
-impl FitOptions {
-    /// The default training with a seed, without files or output.
-    pub fn quiet(seed: u64) -> Self {
-        Self { trainer: default_trainer(seed), folder: None, resume: false, quiet: true, stop: StopFlag::default() }
     }
 }
 
@@ -208,13 +186,7 @@ impl TrainedMultiOmicsVae {
         let count = VALIDATION_SAMPLES * split.validation.len() * config.latent_dim;
         let validation_noise = (0..count).map(|_| rng.sample(StandardNormal)).collect();
         let features: Vec<Vec<Feature>> = data.modalities.iter().map(|m| m.features.clone()).collect();
-        let mut trainer = Trainer::new(options.trainer.clone(), card(config, &features)?)?
-            .stop_flag(&options.stop)
-            .resume(options.resume)
-            .quiet(options.quiet);
-        if let Some(folder) = &options.folder {
-            trainer = trainer.folder(folder);
-        }
+        let trainer = options.trainer(card(config, &features)?)?;
         let task = Training { model: &model, data, split, validation_noise };
         let outcome = trainer.train(&task, &mut store)?;
         let trained = Self { model, store, features };

@@ -18,6 +18,6 @@ pub use config::{
 };
 pub use data::{ModalityValues, MultiOmicsBatch, MultiOmicsData};
 pub use decoder::{Decoded, NORMALIZED_DEPTH};
-pub use fit::{Fit, FitOptions, Split, default_trainer};
+pub use fit::{Fit, Split, default_trainer};
 pub use trained::{Decode, Latent, LogLikelihood, TrainedMultiOmicsVae, View};
 pub use vae::{ModalityInput, MultiOmicsInput, MultiOmicsOutput, MultiOmicsVae};

@@ -2,9 +2,10 @@
 
 use gradome_io::{Kind, Matrix, Measured, Modality};
 use gradome_multiomics::{
-    FitOptions, Likelihood, MlpConfig, ModalityConfig, ModalityValues, ModalityWeights, MultiOmicsBatch,
-    MultiOmicsData, MultiOmicsOutput, MultiOmicsVae, MultiOmicsVaeConfig, Split, TrainedMultiOmicsVae,
+    Likelihood, MlpConfig, ModalityConfig, ModalityValues, ModalityWeights, MultiOmicsBatch, MultiOmicsData,
+    MultiOmicsOutput, MultiOmicsVae, MultiOmicsVaeConfig, Split, TrainedMultiOmicsVae,
 };
+use gradome_nn::trainer::FitOptions;
 use gradome_nn::{Norm, Operator, ParamStore, Rng, Step, TrainerConfig};
 use gradome_tape::{Float, Tape};
 use rand::SeedableRng;
@@ -152,7 +153,7 @@ fn unequal_data(cells: usize) -> (MultiOmicsVaeConfig, MultiOmicsData) {
 fn fit(config: &MultiOmicsVaeConfig, data: &MultiOmicsData, epochs: usize) -> TrainedMultiOmicsVae {
     let split = Split { train: (0..data.cells()).collect(), validation: Vec::new() };
     let trainer = TrainerConfig { max_epochs: epochs, batch_size: 64, learning_rate: 0.02, ..TrainerConfig::default() };
-    let options = FitOptions { trainer, ..FitOptions::quiet(1) };
+    let options = FitOptions::quiet(trainer);
     TrainedMultiOmicsVae::fit(config, data, &split, &options).unwrap().trained
 }
 

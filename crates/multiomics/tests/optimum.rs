@@ -7,9 +7,10 @@ use std::path::Path;
 use gradome_goldens::{Golden, data, goldens};
 use gradome_io::{Feature, Kind, Matrix, Modality};
 use gradome_multiomics::{
-    FitOptions, Likelihood, MlpConfig, ModalityConfig, MultiOmicsData, MultiOmicsVaeConfig, Split, Standardize,
-    TrainedMultiOmicsVae,
+    Likelihood, MlpConfig, ModalityConfig, MultiOmicsData, MultiOmicsVaeConfig, Split, Standardize,
+    TrainedMultiOmicsVae, default_trainer,
 };
+use gradome_nn::trainer::FitOptions;
 use gradome_nn::{Decay, Norm, Schedule};
 
 /// Nats per cell that a trained model may lack.
@@ -55,7 +56,7 @@ fn train_linear(matrix: &MultiOmicsData, train: &[usize], dimensions: usize) -> 
         prior_expert: false,
         ..MultiOmicsVaeConfig::of(vec![modality])
     };
-    let mut options = FitOptions::quiet(0);
+    let mut options = FitOptions::quiet(default_trainer(0));
     options.trainer.max_epochs = 600;
     options.trainer.batch_size = 128;
     options.trainer.learning_rate = 5e-3;

@@ -2,8 +2,9 @@
 
 use gradome_io::{Kind, Matrix, Modality};
 use gradome_multiomics::{
-    FitOptions, Likelihood, ModalityConfig, MultiOmicsData, MultiOmicsVaeConfig, Split, TrainedMultiOmicsVae, View,
+    Likelihood, ModalityConfig, MultiOmicsData, MultiOmicsVaeConfig, Split, TrainedMultiOmicsVae, View, default_trainer,
 };
+use gradome_nn::trainer::FitOptions;
 
 /// Counts with two kinds of cells, large enough that kernels split their work.
 fn counts(name: &str, kind: Kind, cells: usize, features: usize) -> Modality {
@@ -32,7 +33,7 @@ fn training_gives_the_same_bits_at_one_two_and_four_threads() {
         ]))
     };
     let split = Split::random(&data, 0.2, 0);
-    let mut options = FitOptions::quiet(5);
+    let mut options = FitOptions::quiet(default_trainer(5));
     options.trainer.max_epochs = 3;
     let bits = |threads: usize| -> Vec<u32> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use gradome::epigenome::contextual::{
-    ContextualEpigenomicsConfig, ContextualWindows, Encoder, FitOptions, HeadConfig, HeadKind, HeadScores, Level,
-    MARK_BIN, Pooling, Positions, Split, Strands, TrainedContextualEpigenomics, base_code, default_trainer,
-    dinucleotide_shuffle, evaluate,
+    ContextualEpigenomicsConfig, ContextualWindows, Encoder, HeadConfig, HeadKind, HeadScores, Level, MARK_BIN,
+    Pooling, Positions, Split, Strands, TrainedContextualEpigenomics, base_code, default_trainer, dinucleotide_shuffle,
+    evaluate,
 };
 use gradome::io::genome::{BedRecord, PastEnd, Window, read_windows};
 use gradome::io::write_atomic;
-use gradome::nn::trainer::{End, StopFlag};
+use gradome::nn::trainer::{End, FitOptions, StopFlag};
 use gradome::nn::{Rng, TrainerConfig};
 use rand::SeedableRng;
 

@@ -1,12 +1,12 @@
 //! Training, saving and loading.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use gradome_io::genome::Window;
-use gradome_nn::trainer::{End, History, Loss, Progress, Scores, StopFlag, Task};
+use gradome_nn::trainer::{End, FitOptions, History, Loss, Progress, Scores, Task};
 use gradome_nn::{
-    Checkpoint, Decay, Error, ModelCard, Operator, ParamStore, Result, Rng, Schedule, Step, Trainer, TrainerConfig,
+    Checkpoint, Decay, Error, ModelCard, Operator, ParamStore, Result, Rng, Schedule, Step, TrainerConfig,
 };
 use gradome_tape::{Float, Tensor};
 use rand::seq::SliceRandom;
@@ -50,28 +50,6 @@ impl Split {
         train.sort_unstable();
         validation.sort_unstable();
         Self { train, validation }
-    }
-}
-
-/// How a model is trained, and what is left behind.
-#[derive(Clone, Debug)]
-pub struct FitOptions {
-    /// The loop's settings; its seed is also that of the first weights.
-    pub trainer: TrainerConfig,
-    /// Where model, metrics and resumable state are written; nowhere when absent.
-    pub folder: Option<PathBuf>,
-    /// Whether to go on from the folder's resumable state.
-    pub resume: bool,
-    /// Whether to print nothing.
-    pub quiet: bool,
-    /// Asks training to stop.
-    pub stop: StopFlag,
-}
-
-impl FitOptions {
-    /// The default training with a seed, without files or output.
-    pub fn quiet(seed: u64) -> Self {
-        Self { trainer: default_trainer(seed), folder: None, resume: false, quiet: true, stop: StopFlag::default() }
     }
 }
 
@@ -236,14 +214,7 @@ impl TrainedContextualEpigenomics {
         let model = ContextualEpigenomics::new(config, &mut store)?;
         model.check_length(data.length)?;
         model.start_from(&mut store, data, &split.train);
-        let card = ModelCard::new::<ContextualEpigenomics>(config)?;
-        let mut trainer = Trainer::new(options.trainer.clone(), card)?
-            .stop_flag(&options.stop)
-            .resume(options.resume)
-            .quiet(options.quiet);
-        if let Some(folder) = &options.folder {
-            trainer = trainer.folder(folder);
-        }
+        let trainer = options.trainer(ModelCard::new::<ContextualEpigenomics>(config)?)?;
         let outcome = trainer.train(&Training { model: &model, data, split }, &mut store)?;
         let trained = Self { model, store };
         Ok(Fit { trained, history: outcome.history, end: outcome.end })

@@ -18,7 +18,7 @@ pub use config::{
 };
 pub use data::{BASE_N, ContextualWindows, base_code};
 pub use evaluate::{HeadScores, evaluate};
-pub use fit::{Fit, FitOptions, Split, default_trainer};
+pub use fit::{Fit, Split, default_trainer};
 pub use model::{ContextualEpigenomics, ContextualInput, ContextualOutput};
 pub use shuffle::dinucleotide_shuffle;
 pub use sources::{MARK_BIN, Tracks, around};

@@ -6,6 +6,7 @@
 mod config;
 mod display;
 mod history;
+mod options;
 mod resume;
 mod run;
 mod stop;
@@ -21,6 +22,7 @@ use crate::store::ParamStore;
 
 pub use config::TrainerConfig;
 pub use history::{EpochMetrics, History};
+pub use options::FitOptions;
 pub use stop::StopFlag;
 pub use task::{Loss, Progress, Scores, Task};
 
