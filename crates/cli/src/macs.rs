@@ -149,13 +149,13 @@ impl Callpeak {
             Calls::Narrow(_) => {
                 write_atomic(&file("summits.bed"), |to| result.write_summits(to, name, config, track_line))?;
                 let peaks = file("peaks.narrowPeak");
-                write_atomic(&peaks, |to| result.write_narrow_peak(to, name, config, track_line))?;
+                result.write_peaks(&peaks, name, config, track_line)?;
                 Ok(peaks)
             }
             Calls::Broad(_) => {
-                write_atomic(&file("peaks.gappedPeak"), |to| result.write_gapped_peak(to, name, config, track_line))?;
+                result.write_gapped_peaks(&file("peaks.gappedPeak"), name, config, track_line)?;
                 let peaks = file("peaks.broadPeak");
-                write_atomic(&peaks, |to| result.write_broad_peak(to, name, config, track_line))?;
+                result.write_peaks(&peaks, name, config, track_line)?;
                 Ok(peaks)
             }
         }

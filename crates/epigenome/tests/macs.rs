@@ -57,8 +57,16 @@ fn assert_same_lines(found: &str, expected: &str) {
     assert_eq!(found.lines().count(), expected.lines().count(), "number of lines");
 }
 
+/// What is written to a file.
+fn filed(write: impl FnOnce(&Path) -> gradome_io::Result<()>) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("peaks");
+    write(&path).unwrap();
+    std::fs::read_to_string(path).unwrap()
+}
+
 fn narrow_peak(result: &MacsResult, name: &str, config: &MacsConfig) -> String {
-    written(|to| result.write_narrow_peak(to, name, config, false))
+    filed(|to| result.write_peaks(to, name, config, false))
 }
 
 fn narrow_matches(run: &str, peaks: usize, config: &MacsConfig) {
@@ -96,7 +104,7 @@ fn broad_regions_are_those_of_macs3() {
     let result = chip(&folder, &config);
     let expected = unzipped(&folder.join("peaks/macs3_broad_peaks.broadPeak.gz"));
     assert_eq!(expected.lines().count(), 746);
-    let found = written(|to| result.write_broad_peak(to, "run_callpeak_broad", &config, false));
+    let found = filed(|to| result.write_peaks(to, "run_callpeak_broad", &config, false));
     assert_same_lines(&found, &expected);
 }
 
@@ -181,7 +189,7 @@ fn every_setting_gives_the_narrow_peaks_of_macs3() {
         let control = controlled.then(|| tags(&folder, "CTRL"));
         let result = call_peaks(tags(&folder, "ChIP"), control, &config).unwrap();
         // the reference ran with --trackline here
-        let found = written(|to| result.write_narrow_peak(to, name, &config, name == "spmr"));
+        let found = filed(|to| result.write_peaks(to, name, &config, name == "spmr"));
         let lines = expected.0 - usize::from(name == "spmr");
         assert_eq!(result.calls.len(), lines, "{name}");
         assert_is(name, &found, expected);
@@ -221,8 +229,8 @@ fn broad_regions_by_p_value_and_of_cells_are_those_of_macs3() {
 }
 
 fn broad_files(result: &MacsResult, name: &str, config: &MacsConfig) -> (String, String) {
-    let broad = written(|to| result.write_broad_peak(to, name, config, false));
-    (broad, written(|to| result.write_gapped_peak(to, name, config, false)))
+    let broad = filed(|to| result.write_peaks(to, name, config, false));
+    (broad, filed(|to| result.write_gapped_peaks(to, name, config, false)))
 }
 
 /// The table of the `.xls` file without its head.

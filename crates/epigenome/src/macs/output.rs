@@ -2,6 +2,9 @@
 
 use std::fmt::Display;
 use std::io::{Result, Write};
+use std::path::Path;
+
+use gradome_io::genome::{GappedPeak, Peak, PeakFormat, general, write_gapped_peaks, write_peaks};
 
 use super::config::{Cutoff, MacsConfig, ScaleTo};
 use super::peaks::NarrowPeak;
@@ -24,41 +27,22 @@ pub struct RunDescription {
     pub per_million: bool,
 }
 
-/// A number as C's `%.6g` prints it.
+/// A number as C's `%.6g` prints it; zero has no sign.
 fn g6(value: f32) -> String {
-    let value = f64::from(value);
-    if !value.is_finite() || value == 0.0 {
-        return if value == 0.0 { "0".into() } else { value.to_string() };
-    }
-    // the exponent after rounding to six digits decides the form
-    let scientific = format!("{value:.5e}");
-    let (digits, exponent) = scientific.split_once('e').expect("the format has an exponent");
-    let exponent: i32 = exponent.parse().expect("an exponent is a whole number");
-    let trimmed = |text: &str| match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text.to_owned(),
-    };
-    if (-4..6).contains(&exponent) {
-        trimmed(&format!("{value:.*}", (5 - exponent) as usize))
-    } else {
-        format!("{}e{}", trimmed(digits), signed_exponent(exponent))
-    }
+    general(f64::from(value) + 0.0, 6)
 }
 
 /// A number as C's `%.2e` prints it.
 fn e2(value: f64) -> String {
     let scientific = format!("{value:.2e}");
     let (digits, exponent) = scientific.split_once('e').expect("the format has an exponent");
-    format!("{digits}e{}", signed_exponent(exponent.parse().expect("an exponent is a whole number")))
-}
-
-fn signed_exponent(exponent: i32) -> String {
-    format!("{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs())
+    let exponent: i32 = exponent.parse().expect("an exponent is a whole number");
+    format!("{digits}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs())
 }
 
 /// `[10 score]` of the browser formats.
-fn browser_score(score: f32) -> i64 {
-    (10.0 * f64::from(score)) as i64
+fn browser_score(score: f32) -> u32 {
+    (10.0 * f64::from(score)) as u32
 }
 
 /// `a`, ..., `z`, `ba`, `bb`, ...: the name of one of several summits.
@@ -93,28 +77,77 @@ impl MacsResult {
         if let Calls::Broad(peaks) = &self.calls { peaks } else { &[] }
     }
 
-    /// Writes `NAME_peaks.narrowPeak`: ENCODE's BED6+4, with fold enrichment, -log10 p, -log10 q and the summit.
+    /// The calls as records of ENCODE's narrowPeak, with summits, or broadPeak, with means; `name` is that of the run.
+    pub fn peaks(&self, name: &str, config: &MacsConfig) -> Vec<Peak> {
+        // zero has no sign in the files
+        let wide = |value: f32| f64::from(value) + 0.0;
+        let record = |name: String, chromosome: &str, (start, end), [fold, p_score, q_score]: [f32; 3]| Peak {
+            chromosome: chromosome.to_owned(),
+            start,
+            end,
+            name,
+            score: browser_score(self.main_score(config, p_score, q_score)),
+            strand: None,
+            signal: wide(fold),
+            p_score: Some(wide(p_score)),
+            q_score: Some(wide(q_score)),
+            summit: None,
+        };
+        match &self.calls {
+            Calls::Narrow(peaks) => names(peaks)
+                .map(|(number, peak)| {
+                    let NarrowPeak { chromosome, start, end, summit, fold, p_score, q_score, .. } = peak;
+                    let name = format!("{name}_peak_{number}");
+                    let scores = [*fold, *p_score, *q_score];
+                    Peak { summit: summit.checked_sub(*start), ..record(name, chromosome, (*start, *end), scores) }
+                })
+                .collect(),
+            Calls::Broad(peaks) => (1..)
+                .zip(peaks)
+                .map(|(number, peak)| {
+                    let scores = [peak.fold, peak.p_score, peak.q_score];
+                    record(format!("{name}_peak_{number}"), &peak.chromosome, (peak.start, peak.end), scores)
+                })
+                .collect(),
+        }
+    }
+
+    /// Writes `NAME_peaks.narrowPeak` or `NAME_peaks.broadPeak`, by what was called.
     ///
     /// # Errors
-    /// When `to` refuses.
-    pub fn write_narrow_peak(
+    /// When the file cannot be written.
+    pub fn write_peaks(
         &self,
-        to: &mut impl Write,
+        path: &Path,
         name: &str,
         config: &MacsConfig,
         track_line: bool,
-    ) -> Result<()> {
-        if track_line {
-            writeln!(to, "track type=narrowPeak name=\"{name}\" description=\"{name}\" nextItemButton=on")?;
-        }
-        for (number, peak) in names(self.narrow()) {
-            let NarrowPeak { chromosome, start, end, .. } = peak;
-            let score = browser_score(self.main_score(config, peak.p_score, peak.q_score));
-            let (fold, p, q) = (g6(peak.fold), g6(peak.p_score), g6(peak.q_score));
-            let summit = i64::from(peak.summit) - i64::from(*start);
-            writeln!(to, "{chromosome}\t{start}\t{end}\t{name}_peak_{number}\t{score}\t.\t{fold}\t{p}\t{q}\t{summit}")?;
-        }
-        Ok(())
+    ) -> gradome_io::Result<()> {
+        let (format, kind) = match self.calls {
+            Calls::Narrow(_) => (PeakFormat::Narrow, "narrowPeak"),
+            Calls::Broad(_) => (PeakFormat::Broad, "broadPeak"),
+        };
+        let header = format!("track type={kind} name=\"{name}\" description=\"{name}\" nextItemButton=on");
+        write_peaks(path, format, track_line.then_some(&*header), &self.peaks(name, config))
+    }
+
+    /// Writes `NAME_peaks.gappedPeak`: broad regions with their strong parts as blocks.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_gapped_peaks(
+        &self,
+        path: &Path,
+        name: &str,
+        config: &MacsConfig,
+        track_line: bool,
+    ) -> gradome_io::Result<()> {
+        let header = format!("track name=\"{name}\" description=\"{name}\" type=gappedPeak nextItemButton=on");
+        let regions = self.peaks(name, config).into_iter().zip(self.broad());
+        let gapped: Vec<GappedPeak> = regions
+            .map(|(peak, region)| GappedPeak { peak, thick: (0, 0), color: None, blocks: region.blocks() })
+            .collect();
+        write_gapped_peaks(path, track_line.then_some(&*header), &gapped)
     }
 
     /// Writes `NAME_summits.bed`: each summit as one base pair, with its score.
@@ -130,60 +163,6 @@ impl MacsResult {
             let (chromosome, summit) = (&peak.chromosome, peak.summit);
             let score = g6(self.main_score(config, peak.p_score, peak.q_score));
             writeln!(to, "{chromosome}\t{summit}\t{}\t{name}_peak_{number}\t{score}", summit + 1)?;
-        }
-        Ok(())
-    }
-
-    /// Writes `NAME_peaks.broadPeak`: ENCODE's BED6+3, with means of fold enrichment, -log10 p and -log10 q.
-    ///
-    /// # Errors
-    /// When `to` refuses.
-    pub fn write_broad_peak(
-        &self,
-        to: &mut impl Write,
-        name: &str,
-        config: &MacsConfig,
-        track_line: bool,
-    ) -> Result<()> {
-        if track_line {
-            writeln!(to, "track type=broadPeak name=\"{name}\" description=\"{name}\" nextItemButton=on")?;
-        }
-        for (number, peak) in (1..).zip(self.broad()) {
-            let BroadPeak { chromosome, start, end, .. } = peak;
-            let score = browser_score(self.main_score(config, peak.p_score, peak.q_score));
-            let (fold, p, q) = (g6(peak.fold), g6(peak.p_score), g6(peak.q_score));
-            writeln!(to, "{chromosome}\t{start}\t{end}\t{name}_peak_{number}\t{score}\t.\t{fold}\t{p}\t{q}")?;
-        }
-        Ok(())
-    }
-
-    /// Writes `NAME_peaks.gappedPeak`: BED12+3 with the strong parts of each broad region as blocks.
-    ///
-    /// # Errors
-    /// When `to` refuses.
-    pub fn write_gapped_peak(
-        &self,
-        to: &mut impl Write,
-        name: &str,
-        config: &MacsConfig,
-        track_line: bool,
-    ) -> Result<()> {
-        if track_line {
-            writeln!(to, "track name=\"{name}\" description=\"{name}\" type=gappedPeak nextItemButton=on")?;
-        }
-        for (number, peak) in (1..).zip(self.broad()) {
-            let BroadPeak { chromosome, start, end, .. } = peak;
-            let score = browser_score(self.main_score(config, peak.p_score, peak.q_score));
-            let (fold, p, q) = (g6(peak.fold), g6(peak.p_score), g6(peak.q_score));
-            let blocks = peak.blocks();
-            let sizes = joined(blocks.iter().map(|block| block.1));
-            let starts = joined(blocks.iter().map(|block| block.0));
-            let count = blocks.len();
-            writeln!(
-                to,
-                "{chromosome}\t{start}\t{end}\t{name}_peak_{number}\t{score}\t.\t0\t0\t0\t{count}\t{sizes}\t{starts}\t\
-                 {fold}\t{p}\t{q}"
-            )?;
         }
         Ok(())
     }
