@@ -1,7 +1,9 @@
 //! Chromatin states: hidden Markov models of which histone marks occur together along the genome.
 
 mod annotator;
+mod bin_counts;
 mod binarise;
+mod cell_mark_table;
 mod checks;
 mod colours;
 mod counts;
@@ -20,7 +22,8 @@ mod start;
 pub use annotator::{
     ChromatinInput, ChromatinOutput, ChromatinStateAnnotator, ChromatinStatesConfig, ChromatinTracks, Emission,
 };
-pub use binarise::{BinariseOptions, CellMarkTable, ReadFiles, binarise};
+pub use binarise::{BinariseOptions, ReadFiles, binarise};
+pub use cell_mark_table::CellMarkTable;
 pub use checks::check;
 pub use colours::diverse_colours;
 pub use counts::{ExpectedCounts, MOST_STATES};
