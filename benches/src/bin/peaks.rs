@@ -137,8 +137,9 @@ fn run<C: Caller>(arguments: &Arguments, config: &C::Config) -> Result<()> {
     println!("bins: {}, in peaks: {}", truth.len(), truth.iter().filter(|t| **t).count());
     let mut figures = Vec::new();
     for &seed in &arguments.seeds {
-        let mut options = PeakFitOptions { quiet: !arguments.verbose, ..PeakFitOptions::quiet(seed) };
-        options.trainer.max_epochs = arguments.epochs.unwrap_or(options.trainer.max_epochs);
+        let mut options = PeakFitOptions::quiet(seed);
+        options.fit.quiet = !arguments.verbose;
+        options.fit.trainer.max_epochs = arguments.epochs.unwrap_or(options.fit.trainer.max_epochs);
         options.members = arguments.members.unwrap_or(options.members);
         let start = Instant::now();
         let fit = TrainedPeakCaller::<C>::fit(config, &library, &stretches, &labels, &options)?;

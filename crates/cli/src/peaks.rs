@@ -5,7 +5,7 @@ mod page;
 use std::path::PathBuf;
 
 use clap::Args;
-use gradome::epigenome::macs::{Calls, MacsConfig, Reads, call_peaks, genome_size};
+use gradome::epigenome::macs::{MacsConfig, Reads, call_peaks, genome_size};
 use gradome::epigenome::peaks::{
     Caller, DenoiserConfig, FnoPeakCaller, FnoPeakCallerConfig, PeakCaller, PeakCallerConfig, PeakFitOptions,
     PeakLabels, PeakProbabilities, ReadLibrary, Stretch, TRACKS, TrainedPeakCaller, default_peak_trainer,
@@ -15,11 +15,11 @@ use gradome::io::genome::{
     write_peaks,
 };
 use gradome::io::write_atomic;
-use gradome::nn::trainer::StopFlag;
+use gradome::nn::trainer::{End, StopFlag};
 
 use crate::Global;
 use crate::console::print;
-use crate::error::{Result, wrong};
+use crate::error::{Failure, Result, wrong};
 use crate::run_dir::{REPORT_FILE, SETTINGS_FILE};
 
 /// The folder of the networks within a run.
@@ -32,11 +32,18 @@ const STRETCH: u32 = 2_000_000;
 #[command(next_help_heading = "Input")]
 struct ReadFiles {
     /// Reads of the treatment, BED or BAM; several files are pooled
-    #[arg(short, long, value_name = "FILE", num_args = 1.., required_unless_present = "config")]
+    #[arg(short, long, value_name = "FILE", num_args = 1..)]
     treatment: Vec<PathBuf>,
     /// Reads of the control
     #[arg(short, long, value_name = "FILE", num_args = 1..)]
     control: Vec<PathBuf>,
+}
+
+impl ReadFiles {
+    fn read(&self) -> Result<(Tags, Option<Tags>)> {
+        let treatment = read_all(&self.treatment)?.ok_or_else(|| wrong("no --treatment; give files of reads"))?;
+        Ok((treatment, read_all(&self.control)?))
+    }
 }
 
 fn read_all(files: &[PathBuf]) -> Result<Option<Tags>> {
@@ -174,8 +181,7 @@ impl FitPeaks {
             let remedy = "give another --out, or --overwrite to replace the run in it";
             return Err(wrong(format!("{}: the folder is not empty; {remedy}", out.display())));
         }
-        let treatment = read_all(&self.reads.treatment)?.ok_or_else(|| wrong("no --treatment; give files of reads"))?;
-        let control = read_all(&self.reads.control)?;
+        let (treatment, control) = self.reads.read()?;
         let (peaks, fragment_size) = self.labels(&treatment, control.as_ref())?;
         log::info!("{} peaks to learn, fragments of {fragment_size} bp", peaks.len());
         let library = ReadLibrary::new(treatment, control, fragment_size)?;
@@ -186,20 +192,25 @@ impl FitPeaks {
             window: self.window,
             keep: self.keep,
             members: self.members,
-            folder: Some(out.join("training")),
-            quiet: global.quiet,
-            stop: stop.clone(),
             ..PeakFitOptions::quiet(global.seed)
         };
-        options.trainer.max_epochs = self.epochs;
-        options.trainer.learning_rate = self.learning_rate;
+        options.fit.folder = Some(out.join("training"));
+        options.fit.quiet = global.quiet;
+        options.fit.stop = stop;
+        options.fit.trainer.max_epochs = self.epochs;
+        options.fit.trainer.learning_rate = self.learning_rate;
         let stretches = self.stretches(&library);
         let fit = TrainedPeakCaller::<C>::fit(config, &library, &stretches, &PeakLabels::of_peaks(&peaks), &options)?;
+        if let End::Interrupted { signal, .. } = fit.end {
+            let text =
+                format!("stopped by signal {signal}: an ensemble is not written in part; start again with --overwrite");
+            return Err(Failure::Interrupted(signal, text));
+        }
         fit.trained.save(out.join(MODEL_FOLDER))?;
         write_atomic(&out.join(SETTINGS_FILE), |to| std::io::Write::write_all(to, settings.as_bytes()))?;
         write_peaks(&out.join("peaks.narrowPeak"), PeakFormat::Narrow, None, &peaks)?;
         let report = out.join(REPORT_FILE);
-        page::page(&fit, &library, &stretches, &peaks)?.write(&report)?;
+        page::page(&fit, &library, &stretches, &peaks, self.keep)?.write(&report)?;
         log::info!("held-out average precision {:.4}", fit.held_out.average_precision());
         print(format_args!("{}\n", report.display()));
         Ok(())
@@ -221,20 +232,7 @@ impl FitPeaks {
         if let Some(peaks) = &self.peaks {
             return Ok((read_peaks(peaks, PeakFormat::Narrow, None)?, fragment_size));
         }
-        let Calls::Narrow(narrow) = called.calls else { return Err(wrong("MACS called no narrow peaks")) };
-        let peak = |(i, peak): (usize, gradome::epigenome::macs::NarrowPeak)| Peak {
-            chromosome: peak.chromosome.to_string(),
-            start: peak.start,
-            end: peak.end,
-            name: format!("macs_{}", i + 1),
-            score: (10.0 * peak.q_score) as u32,
-            strand: None,
-            signal: f64::from(peak.fold),
-            p_score: Some(f64::from(peak.p_score)),
-            q_score: Some(f64::from(peak.q_score)),
-            summit: Some(peak.summit - peak.start),
-        };
-        Ok((narrow.into_iter().enumerate().map(peak).collect(), fragment_size))
+        Ok((called.peaks("macs", &config), fragment_size))
     }
 
     /// The genome in stretches, without what is left out.
@@ -271,12 +269,8 @@ pub struct ApplyPeaks {
     /// The folder of the networks
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// Reads of the treatment, BED or BAM; several files are pooled
-    #[arg(short, long, value_name = "FILE", num_args = 1.., required = true, help_heading = "Input")]
-    treatment: Vec<PathBuf>,
-    /// Reads of the control
-    #[arg(short, long, value_name = "FILE", num_args = 1.., help_heading = "Input")]
-    control: Vec<PathBuf>,
+    #[command(flatten)]
+    reads: ReadFiles,
     /// Size of fragments in bp [default: that of training]
     #[arg(long, value_name = "BP", help_heading = "Input")]
     fragment_size: Option<u32>,
@@ -310,9 +304,9 @@ impl ApplyPeaks {
         if bin == 0 {
             return Err(wrong("--bin 0: give 1 bp or more"));
         }
-        let treatment = read_all(&self.treatment)?.ok_or_else(|| wrong("no --treatment; give files of reads"))?;
+        let (treatment, control) = self.reads.read()?;
         let size = self.fragment_size.unwrap_or(trained.fragment_size());
-        let library = ReadLibrary::new(treatment, read_all(&self.control)?, size)?;
+        let library = ReadLibrary::new(treatment, control, size)?;
         let threshold = self.threshold.unwrap_or(trained.threshold());
         let (mut peaks, mut signal) = (Vec::new(), Signal::default());
         for stretch in library.stretches(bin) {

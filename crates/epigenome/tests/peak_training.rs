@@ -46,9 +46,9 @@ fn stretches() -> Vec<Stretch> {
 
 fn options() -> PeakFitOptions {
     let mut options = PeakFitOptions { bin: 50, window: 200, members: 2, keep: 0.5, ..PeakFitOptions::quiet(3) };
-    options.trainer.max_epochs = 40;
-    options.trainer.batch_size = 4;
-    options.trainer.learning_rate = 0.02;
+    options.fit.trainer.max_epochs = 40;
+    options.fit.trainer.batch_size = 4;
+    options.fit.trainer.learning_rate = 0.02;
     options
 }
 
@@ -87,7 +87,7 @@ fn a_caller_finds_peaks_in_half_of_the_reads_and_its_files_say_the_same() {
 #[test]
 fn training_gives_the_same_bits_at_any_number_of_threads() {
     let (library, mut options) = (library(), options());
-    options.trainer.max_epochs = 2;
+    options.fit.trainer.max_epochs = 2;
     let config = PeakCallerConfig {
         denoiser: Some(DenoiserConfig { window: 40, step: 20, latent_dim: 2, hidden_dim: 8, ..Default::default() }),
         ..small()

@@ -23,6 +23,7 @@ pub fn page<C: Caller>(
     library: &ReadLibrary,
     stretches: &[Stretch],
     labels: &[Peak],
+    keep: f64,
 ) -> Result<Page> {
     let HeldOut { truth, probabilities } = &fit.held_out;
     let called: Vec<bool> = probabilities.iter().map(|p| *p >= fit.trained.threshold()).collect();
@@ -60,9 +61,9 @@ pub fn page<C: Caller>(
     }
 
     let section = page.section("On the genome");
-    section.paragraph("A quarter of the reads as the networks see them (area), the probability of a peak, and the peaks that all reads show.");
+    section.paragraph("Part of the reads as the networks see them (area), the probability of a peak, and the peaks that all reads show.");
     for stretch in shown(stretches, labels, fit.trained.bin()) {
-        let thinning = Thinning { keep: 0.25, seed: 0 };
+        let thinning = Thinning { keep, seed: 0 };
         let bins = stretch.bins;
         let tracks = library.tracks(&stretch, fit.trained.bin(), Some(thinning));
         let probabilities = PeakProbabilities {

@@ -1,4 +1,5 @@
-//! A variational autoencoder of a count track, window by window.
+//! A variational autoencoder of a count track, window by window. Pileups averaged over bins are no whole numbers: for
+//! them the laws of counts are taken as functions of real numbers.
 
 use gradome_nn::distributions::{NegativeBinomial, Normal, Poisson};
 use gradome_nn::{Error, Init, Linear, ParamId, ParamStore, Result, Step};

@@ -1,14 +1,13 @@
 //! Training: random parts of the reads in, peaks of all reads out.
 
 use std::ops::Range;
-use std::path::PathBuf;
 
 use gradome_io::genome::Peak;
 use gradome_nn::losses::bce_with_logits;
 use gradome_nn::metrics::average_precision;
 use gradome_nn::optim::{AverageConfig, OptimizerConfig};
-use gradome_nn::trainer::{End, History, Loss, Progress, Scores, StopFlag, Task};
-use gradome_nn::{Decay, Error as ModelError, ModelCard, ParamStore, Schedule, Step, Trainer, TrainerConfig};
+use gradome_nn::trainer::{End, FitOptions, History, Loss, Progress, Scores, Task};
+use gradome_nn::{Decay, Error as ModelError, ModelCard, ParamStore, Schedule, Step, TrainerConfig};
 use gradome_tape::{Float, Tensor};
 use rand::RngExt;
 
@@ -74,29 +73,14 @@ pub struct PeakFitOptions {
     /// Networks that are trained, each without another part of the stretches; their mean decides, and what each says of
     /// the part that it has not seen gives threshold and calibration. Default 4.
     pub members: usize,
-    /// The loop's settings.
-    pub trainer: TrainerConfig,
-    /// Where metrics and resumable state of each member are written; nowhere when absent.
-    pub folder: Option<PathBuf>,
-    /// Whether to print nothing.
-    pub quiet: bool,
-    /// Asks training to stop.
-    pub stop: StopFlag,
+    /// The training of each member, in a folder of its own. An ensemble cannot go on after a stop.
+    pub fit: FitOptions,
 }
 
 impl PeakFitOptions {
     /// The default training with a seed, without files or output.
     pub fn quiet(seed: u64) -> Self {
-        Self {
-            bin: 25,
-            window: 1000,
-            keep: 0.25,
-            members: 4,
-            trainer: default_peak_trainer(seed),
-            folder: None,
-            quiet: true,
-            stop: StopFlag::default(),
-        }
+        Self { bin: 25, window: 1000, keep: 0.25, members: 4, fit: FitOptions::quiet(default_peak_trainer(seed)) }
     }
 
     fn validate(&self) -> Result<()> {
@@ -108,6 +92,8 @@ impl PeakFitOptions {
             "the share of reads that is kept is not above 0 and at most 1"
         } else if self.members < 2 {
             "fewer than 2 members; threshold and calibration need parts that a member has not seen"
+        } else if self.fit.resume {
+            "an ensemble cannot go on after a stop; start it again"
         } else {
             return Ok(());
         };
@@ -162,10 +148,10 @@ impl<C: Caller, T: Float> Task<T> for Training<'_, C> {
     }
 
     fn loss<'t>(&self, step: Step<'_, 't, T>, rows: &[usize], progress: &Progress) -> gradome_nn::Result<Loss<'t, T>> {
-        let PeakFitOptions { bin, window, keep, ref trainer, .. } = *self.options;
+        let PeakFitOptions { bin, window, keep, ref fit, .. } = *self.options;
         let epoch = progress.epoch.floor() as u64;
         // windows start elsewhere and see other reads in every epoch
-        let seed = trainer.seed.wrapping_mul(1 << 20) + epoch;
+        let seed = fit.trainer.seed.wrapping_mul(1 << 20).wrapping_add(epoch);
         let offset = (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) as usize % window;
         let thinning = (keep < 1.0).then_some(Thinning { keep, seed });
         let size = TRACKS.len() * window;
@@ -290,23 +276,15 @@ impl<C: Caller> TrainedPeakCaller<C> {
             let (seen, unseen): (Vec<_>, Vec<_>) =
                 labelled.iter().cloned().enumerate().partition(|(i, _)| i % options.members != member);
             let seen: Vec<_> = seen.into_iter().map(|(_, stretch)| stretch).collect();
-            let member_options = PeakFitOptions {
-                trainer: TrainerConfig {
-                    seed: options.trainer.seed.wrapping_mul(1009).wrapping_add(member as u64),
-                    ..options.trainer.clone()
-                },
-                ..options.clone()
-            };
-            let seed = member_options.trainer.seed;
+            let seed = options.fit.trainer.seed.wrapping_mul(1009).wrapping_add(member as u64);
+            let mut fit = options.fit.clone();
+            fit.trainer.seed = seed;
+            fit.folder = fit.folder.map(|folder| folder.join(format!("member-{member}")));
+            let member_options = PeakFitOptions { fit, ..options.clone() };
             let mut store = ParamStore::<f32>::new(seed);
             let caller = C::new(config, &mut store)?;
             caller.standardise(&mut store, &spread_sample(library, &seen, options));
-            let mut trainer = Trainer::new(member_options.trainer.clone(), ModelCard::new::<C>(config)?)?
-                .stop_flag(&options.stop)
-                .quiet(options.quiet);
-            if let Some(folder) = &options.folder {
-                trainer = trainer.folder(folder.join(format!("member-{member}")));
-            }
+            let trainer = member_options.fit.trainer(ModelCard::new::<C>(config)?)?;
             let windows = windows(&seen, options.window);
             let task = Training { caller: &caller, library, options: &member_options, stretches: &seen, windows };
             let outcome = trainer.train(&task, &mut store)?;
@@ -334,7 +312,7 @@ impl<C: Caller> TrainedPeakCaller<C> {
 /// The tracks `[6, bins]` of the stretch with most peaks, from as many reads as training sees.
 fn spread_sample(library: &ReadLibrary, stretches: &[(Stretch, Vec<bool>)], options: &PeakFitOptions) -> Vec<f32> {
     let richest = stretches.iter().max_by_key(|(_, truth)| truth.iter().filter(|t| **t).count());
-    let thinning = (options.keep < 1.0).then_some(Thinning { keep: options.keep, seed: options.trainer.seed });
+    let thinning = (options.keep < 1.0).then_some(Thinning { keep: options.keep, seed: options.fit.trainer.seed });
     richest.map_or_else(Vec::new, |(stretch, _)| library.tracks(stretch, options.bin, thinning))
 }
 

@@ -91,7 +91,7 @@ pub struct TrainedPeakCaller<C: Caller> {
 }
 
 /// What a file says beside the networks.
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Serialize, Deserialize)]
 struct Header {
     bin: u32,
     window: usize,
@@ -161,13 +161,9 @@ impl<C: Caller> TrainedPeakCaller<C> {
             })
             .collect();
         let mut out = vec![0.0; bins];
-        let mut pieces: Vec<&mut [f64]> = Vec::with_capacity(count);
         let mut rest = &mut out[..];
-        for middle in &middles {
-            let (piece, after) = std::mem::take(&mut rest).split_at_mut(middle.len());
-            pieces.push(piece);
-            rest = after;
-        }
+        let pieces: Vec<&mut [f64]> =
+            middles.iter().map(|m| rest.split_off_mut(..m.len()).expect("middles cover the bins")).collect();
         starts.par_iter().zip(&middles).zip(pieces).for_each(|((&start, middle), out)| {
             let tape = Tape::<f32>::new();
             let bound = member.store.bind(&tape);
@@ -268,32 +264,26 @@ impl<C: Caller> TrainedPeakCaller<C> {
     /// When a file is missing, damaged, or of another operator or another ensemble.
     pub fn load(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
-        let (mut first, member) = Self::load_member(folder, 0)?;
-        first.members.push(member);
-        let count = Self::header(folder, 0)?.members;
-        for i in 1..count {
-            let (other, member) = Self::load_member(folder, i)?;
-            if (other.calibration, other.bin, other.window) != (first.calibration, first.bin, first.window) {
+        let (header, config, first) = Self::load_member(folder, 0)?;
+        let mut members = vec![first];
+        for i in 1..header.members {
+            let (other, _, member) = Self::load_member(folder, i)?;
+            if (Header { member: 0, ..other }) != header {
                 let problem = "belongs to another training than member 0; copy the whole folder again";
                 return Err(ModelError::file(member_file(folder, i), problem).into());
             }
-            first.members.push(member);
+            members.push(member);
         }
-        Ok(first)
+        let Header { bin, window, fragment_size, calibration, threshold, .. } = header;
+        Ok(Self { members, config, bin, window, fragment_size, calibration, threshold })
     }
 
-    fn header(folder: &Path, i: usize) -> Result<Header> {
+    fn load_member(folder: &Path, i: usize) -> Result<(Header, C::Config, Member<C>)> {
         let path = member_file(folder, i);
-        let checkpoint = Checkpoint::<C, f32>::load(&path)?;
-        let header = checkpoint.metadata.get(HEADER).and_then(|value| serde_json::from_value(value.clone()).ok());
-        header.ok_or_else(|| ModelError::file(path, "holds no peak caller; was it written by `fit`?").into())
-    }
-
-    fn load_member(folder: &Path, i: usize) -> Result<(Self, Member<C>)> {
-        let Header { bin, window, fragment_size, calibration, threshold, .. } = Self::header(folder, i)?;
-        let Checkpoint { operator, store, config, .. } = Checkpoint::<C, f32>::load(member_file(folder, i))?;
-        let trained = Self { members: Vec::new(), config, bin, window, fragment_size, calibration, threshold };
-        Ok((trained, Member { caller: operator, store }))
+        let Checkpoint { operator, store, config, metadata, .. } = Checkpoint::<C, f32>::load(&path)?;
+        let header = metadata.get(HEADER).and_then(|value| serde_json::from_value(value.clone()).ok());
+        let header = header.ok_or_else(|| ModelError::file(path, "holds no peak caller; was it written by `fit`?"))?;
+        Ok((header, config, Member { caller: operator, store }))
     }
 }
 
