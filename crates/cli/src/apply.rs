@@ -14,6 +14,7 @@ use crate::error::{Result, wrong};
 use crate::inputs::{Inputs, batches};
 use crate::peaks::ApplyPeaks;
 use crate::prepare::{binarise, check};
+use crate::scale::ApplyScale;
 use crate::table::write_table;
 
 /// Apply a trained model to files.
@@ -29,6 +30,7 @@ enum Operator {
     ContextualEpigenomics(Box<ApplyContextual>),
     PeakCaller(Box<ApplyPeaks>),
     FnoPeakCaller(Box<ApplyPeaks>),
+    Scale(Box<ApplyScale>),
 }
 
 impl Apply {
@@ -38,6 +40,7 @@ impl Apply {
             Operator::ContextualEpigenomics(contextual) => contextual.run(),
             Operator::PeakCaller(peaks) => peaks.run::<PeakCaller>(),
             Operator::FnoPeakCaller(peaks) => peaks.run::<FnoPeakCaller>(),
+            Operator::Scale(scale) => scale.run(),
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::inputs::Inputs;
 use crate::peaks::{FitFnoPeakCaller, FitPeakCaller};
 use crate::prepare::{Preparation, Prepared};
 use crate::run_dir::{LATENT_FILE, MODEL_FILE, REPORT_FILE, Reuse, RunDir, SETTINGS_FILE, SUMMARY_FILE};
+use crate::scale::FitScale;
 use crate::summary::Summary;
 
 /// Train a model on your files.
@@ -34,6 +35,7 @@ enum Operator {
     ContextualEpigenomics(Box<FitContextual>),
     PeakCaller(Box<FitPeakCaller>),
     FnoPeakCaller(Box<FitFnoPeakCaller>),
+    Scale(Box<FitScale>),
 }
 
 impl Fit {
@@ -43,6 +45,7 @@ impl Fit {
             Operator::ContextualEpigenomics(contextual) => contextual.run(global, settings),
             Operator::PeakCaller(caller) => caller.run(global, settings),
             Operator::FnoPeakCaller(caller) => caller.run(global, settings),
+            Operator::Scale(scale) => scale.run(global, settings),
         }
     }
 }

@@ -43,7 +43,7 @@ pub struct Inputs {
 
 /// Which side of a text matrix is the cells.
 #[derive(Clone, Copy, ValueEnum)]
-enum Orientation {
+pub enum Orientation {
     /// As the names beside a .mtx file say; rows are cells in .csv and .tsv
     Auto,
     /// Rows are cells
@@ -94,6 +94,24 @@ pub struct Loaded {
 }
 
 impl Inputs {
+    /// Open chromatin alone: of a file, or of a place in an .h5ad.
+    pub fn of_atac(file: &Path, place: Option<&str>, orientation: Orientation) -> Self {
+        let (atac, h5ad) = match place {
+            Some(place) => (place.into(), Some(file.to_owned())),
+            None => (file.to_owned(), None),
+        };
+        Self {
+            rna: None,
+            protein: None,
+            atac: Some(atac),
+            modality: Vec::new(),
+            h5ad,
+            batch: None,
+            orientation,
+            ignore_suffix: false,
+        }
+    }
+
     /// Reads every modality and joins them on their barcodes.
     pub fn load(&self) -> Result<Loaded> {
         let sources = self.sources()?;

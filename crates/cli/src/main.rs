@@ -19,6 +19,7 @@ mod peaks;
 mod prepare;
 mod report;
 mod run_dir;
+mod scale;
 mod settings;
 mod summary;
 mod table;

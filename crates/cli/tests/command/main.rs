@@ -8,6 +8,7 @@ mod macs;
 mod made;
 mod peaks;
 mod run;
+mod scale;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,7 +1,8 @@
 //! A mixture of normal distributions as the prior of a latent state.
 
 use gradome_nn::distributions::Normal;
-use gradome_tape::{Float, Var};
+use gradome_nn::{Init, ParamId, Scope, Step};
+use gradome_tape::{Float, Tape, Tensor, Var};
 
 /// ln(2 pi).
 const LN_TWO_PI: f64 = 1.837_877_066_409_345_3;
@@ -15,6 +16,36 @@ pub struct Mixture<'t, T: Float> {
     pub means: Var<'t, T>,
     /// `[dimensions, components]` variances.
     pub variances: Var<'t, T>,
+}
+
+/// The parameters of a mixture: weights and variances are what they must be by construction.
+pub(crate) struct MixtureParameters {
+    /// `[components]` scores of the weights.
+    pub weight_scores: ParamId,
+    /// `[dimensions, components]`
+    pub means: ParamId,
+    /// `[dimensions, components]`
+    pub ln_variances: ParamId,
+}
+
+impl MixtureParameters {
+    pub fn new<T: Float>(scope: &mut Scope<'_, T>, dimensions: usize, components: usize) -> Self {
+        let shape = [dimensions, components];
+        Self {
+            weight_scores: scope.parameter("weight_scores", [components], Init::Constant(0.0)),
+            // apart from each other, or they would learn the same
+            means: scope.parameter("means", shape, Init::Normal(1.0)),
+            ln_variances: scope.parameter("ln_variances", shape, Init::Constant(0.0)),
+        }
+    }
+
+    pub fn mixture<'t, T: Float>(&self, step: Step<'_, 't, T>) -> Mixture<'t, T> {
+        Mixture {
+            weights: step.param(self.weight_scores).softmax(),
+            means: step.param(self.means),
+            variances: step.param(self.ln_variances).exp(),
+        }
+    }
 }
 
 /// Small numbers that the reference adds; all 0 in the exact form.
@@ -34,6 +65,16 @@ impl MixtureEpsilons {
 }
 
 impl<'t, T: Float> Mixture<'t, T> {
+    /// One component: the standard normal distribution.
+    pub fn standard(tape: &'t Tape<T>, dimensions: usize) -> Self {
+        let constant = |shape: &[usize], value| tape.constant(&Tensor::full(shape, value));
+        Self {
+            weights: constant(&[1], T::ONE),
+            means: constant(&[dimensions, 1], T::ZERO),
+            variances: constant(&[dimensions, 1], T::ONE),
+        }
+    }
+
     /// The probability of each component given latent states `[cells, dimensions]`: `[cells, components]`.
     ///
     /// Densities are compared as logarithms, so that states far from every component still have one that is nearest.

@@ -1,12 +1,12 @@
 //! SCALE: cells of binarised scATAC-seq embedded, clustered and denoised at once.
 
 use gradome_nn::distributions::Normal;
-use gradome_nn::{Error, Init, Linear, Operator, ParamId, ParamStore, Result, Rng, Step};
+use gradome_nn::{Error, Linear, Operator, ParamStore, Result, Rng, Step};
 use gradome_tape::{Float, Tape, Tensor, Var};
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-use super::mixture::{Mixture, MixtureEpsilons};
+use super::mixture::{Mixture, MixtureEpsilons, MixtureParameters};
 
 /// The form of a [`Scale`] model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,13 +92,8 @@ pub struct Scale {
     hidden: Vec<Linear>,
     mean: Linear,
     ln_variance: Linear,
-    decoder: Linear,
-    /// `[components]` scores of the weights.
-    weight_scores: ParamId,
-    /// `[latent, components]`
-    means: ParamId,
-    /// `[latent, components]`
-    ln_variances: ParamId,
+    pub(super) decoder: Linear,
+    pub(super) prior: MixtureParameters,
 }
 
 impl Scale {
@@ -109,11 +104,7 @@ impl Scale {
 
     /// The prior.
     pub fn mixture<'t, T: Float>(&self, step: Step<'_, 't, T>) -> Mixture<'t, T> {
-        Mixture {
-            weights: step.param(self.weight_scores).softmax(),
-            means: step.param(self.means),
-            variances: step.param(self.ln_variances).exp(),
-        }
+        self.prior.mixture(step)
     }
 
     /// What the model says of cells under a given prior.
@@ -157,19 +148,8 @@ impl Operator for Scale {
         let mean = Linear::new(&mut encoder.scope("mean"), width, config.latent_dim);
         let ln_variance = Linear::new(&mut encoder.scope("ln_variance"), width, config.latent_dim);
         let decoder = Linear::new(&mut store.scope("decoder"), config.latent_dim, config.peaks);
-        let mut mixture = store.scope("mixture");
-        let shape = [config.latent_dim, config.components];
-        Ok(Self {
-            config: config.clone(),
-            hidden,
-            mean,
-            ln_variance,
-            decoder,
-            weight_scores: mixture.parameter("weight_scores", [config.components], Init::Constant(0.0)),
-            // apart from each other, or they would learn the same
-            means: mixture.parameter("means", shape, Init::Normal(1.0)),
-            ln_variances: mixture.parameter("ln_variances", shape, Init::Constant(0.0)),
-        })
+        let prior = MixtureParameters::new(&mut store.scope("mixture"), config.latent_dim, config.components);
+        Ok(Self { config: config.clone(), hidden, mean, ln_variance, decoder, prior })
     }
 
     fn sample(config: &Self::Config, seed: u64) -> Self::Batch {
