@@ -24,6 +24,7 @@ mod settings;
 mod summary;
 mod table;
 mod tally;
+mod track;
 
 use std::process::ExitCode;
 

@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use clap::Args;
 use gradome::epigenome::macs::{MacsConfig, Reads, call_peaks, genome_size};
 use gradome::epigenome::peaks::{
-    Caller, DenoiserConfig, FnoPeakCaller, FnoPeakCallerConfig, PeakCaller, PeakCallerConfig, PeakFitOptions,
-    PeakLabels, PeakProbabilities, ReadLibrary, Stretch, TRACKS, TrainedPeakCaller, default_peak_trainer,
+    Caller, DenoiserConfig, FnoPeakCaller, FnoPeakCallerConfig, LatentPrior, PeakCaller, PeakCallerConfig,
+    PeakFitOptions, PeakLabels, PeakProbabilities, ReadLibrary, Stretch, TRACKS, TrainedPeakCaller,
+    default_peak_trainer,
 };
 use gradome::io::genome::{
-    ChromosomeSignal, Peak, PeakFormat, ReadFormat, ReadsOptions, Run, Signal, Tags, read_peaks, write_bedgraph,
+    ChromSizes, ChromosomeSignal, Peak, PeakFormat, ReadFormat, ReadsOptions, Run, Signal, Tags, read_peaks,
     write_peaks,
 };
 use gradome::io::write_atomic;
@@ -21,6 +22,7 @@ use crate::Global;
 use crate::console::print;
 use crate::error::{Failure, Result, wrong};
 use crate::run_dir::{REPORT_FILE, SETTINGS_FILE};
+use crate::track::{TrackFormat, write_track};
 
 /// The folder of the networks within a run.
 const MODEL_FOLDER: &str = "model";
@@ -81,14 +83,20 @@ pub struct FitPeakCaller {
     /// Denoise the treatment's pileup with a variational autoencoder before
     #[arg(long, help_heading = "Model")]
     denoise: bool,
+    /// Let the denoiser's latent states be a mixture of so many normal distributions [default: the standard normal]
+    #[arg(long, value_name = "N", requires = "denoise", help_heading = "Model")]
+    denoiser_components: Option<usize>,
 }
 
 impl FitPeakCaller {
     pub fn run(&self, global: &Global, settings: &str) -> Result<()> {
+        let prior = self
+            .denoiser_components
+            .map_or(LatentPrior::StandardNormal, |components| LatentPrior::Mixture { components });
         let config = PeakCallerConfig {
             tracks: TRACKS.len(),
             filters: self.filters,
-            denoiser: self.denoise.then(DenoiserConfig::default),
+            denoiser: self.denoise.then(|| DenoiserConfig { prior, ..DenoiserConfig::default() }),
             ..PeakCallerConfig::default()
         };
         self.fit.run::<PeakCaller>(global, settings, &config)
@@ -156,6 +164,10 @@ struct FitPeaks {
     /// Share of the reads that the network sees; 1 shows all
     #[arg(long, value_name = "SHARE", default_value_t = 0.25, help_heading = "Training")]
     keep: f64,
+    /// Passes before that in which the network learns without labels to predict the pileup of all reads from those it
+    /// sees (self-supervised training)
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Training")]
+    pretraining_epochs: usize,
     /// Networks of the ensemble
     #[arg(long, value_name = "N", default_value_t = 4, help_heading = "Training")]
     members: usize,
@@ -191,6 +203,7 @@ impl FitPeaks {
             bin: self.bin,
             window: self.window,
             keep: self.keep,
+            pretraining_epochs: self.pretraining_epochs,
             members: self.members,
             ..PeakFitOptions::quiet(global.seed)
         };
@@ -264,7 +277,7 @@ impl FitPeaks {
 #[command(after_long_help = "\
 Examples:
   gradome apply peak-caller --model run/model -t few.bam -c input.bam --out peaks.narrowPeak
-  gradome apply peak-caller --model run/model -t few.bam -c input.bam --track p.bedGraph --out peaks.narrowPeak")]
+  gradome apply peak-caller --model run/model -t few.bam -c input.bam --track p.bw --out peaks.narrowPeak")]
 pub struct ApplyPeaks {
     /// The folder of the networks
     #[arg(long, value_name = "DIR")]
@@ -289,9 +302,12 @@ pub struct ApplyPeaks {
     /// The peaks, narrowPeak
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     out: PathBuf,
-    /// The probability of each bin, bedGraph
+    /// The probability of each bin: bedGraph, or bigWig where the name ends in .bw or .bigWig
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     track: Option<PathBuf>,
+    /// Lengths of chromosomes (chrom.sizes), at which the track ends [default: up to the last read]
+    #[arg(long, value_name = "FILE", requires = "track", help_heading = "Output")]
+    chrom_sizes: Option<PathBuf>,
 }
 
 impl ApplyPeaks {
@@ -304,6 +320,7 @@ impl ApplyPeaks {
         if bin == 0 {
             return Err(wrong("--bin 0: give 1 bp or more"));
         }
+        let sizes = self.chrom_sizes.as_deref().map(ChromSizes::read).transpose()?;
         let (treatment, control) = self.reads.read()?;
         let size = self.fragment_size.unwrap_or(trained.fragment_size());
         let library = ReadLibrary::new(treatment, control, size)?;
@@ -318,7 +335,8 @@ impl ApplyPeaks {
         }
         write_peaks(&self.out, PeakFormat::Narrow, None, &peaks)?;
         if let Some(path) = &self.track {
-            write_bedgraph(path, None, Some(3), &signal)?;
+            let sizes = sizes.map_or_else(|| ChromSizes::new(library.chromosomes()), Ok)?;
+            write_track(path, TrackFormat::of(path).unwrap_or(TrackFormat::BedGraph), Some(&sizes), 3, signal)?;
         }
         log::info!("{} peaks at p >= {threshold:.3}", peaks.len());
         print(format_args!("{}\n", self.out.display()));

@@ -2,7 +2,7 @@
 
 use gradome_epigenome::peaks::{
     DenoiserConfig, FnoPeakCaller, FnoPeakCallerConfig, PeakCaller, PeakCallerConfig, PeakFitOptions, PeakLabels,
-    ReadLibrary, Stretch, TRACKS, TrainedPeakCaller,
+    ReadLibrary, Stretch, TRACKS, Thinning, TrainedPeakCaller,
 };
 use gradome_io::genome::{ReadsOptions, Tags};
 use gradome_nn::Rng;
@@ -82,6 +82,49 @@ fn a_caller_finds_peaks_in_half_of_the_reads_and_its_files_say_the_same() {
     std::fs::remove_file(folder.path().join("member-1.safetensors")).unwrap();
     assert!(TrainedPeakCaller::<PeakCaller>::load(folder.path()).is_err());
     assert!(TrainedPeakCaller::<FnoPeakCaller>::load(folder.path()).is_err());
+}
+
+/// ln gamma(x) for x of 1 or more, by Stirling's series above 10.
+fn ln_gamma(x: f64) -> f64 {
+    if x < 10.0 {
+        return ln_gamma(x + 1.0) - x.ln();
+    }
+    let series = 1.0 / (12.0 * x) - 1.0 / (360.0 * x.powi(3));
+    (x - 0.5) * x.ln() - x + 0.5 * (2.0 * std::f64::consts::PI).ln() + series
+}
+
+#[test]
+fn a_quarter_of_the_reads_tells_the_pileup_of_all_once_the_network_has_learned_to_without_labels() {
+    let library = library();
+    let mut options = PeakFitOptions { keep: 0.25, pretraining_epochs: 40, ..options() };
+    options.fit.trainer.max_epochs = 20;
+    let fit = TrainedPeakCaller::<PeakCaller>::fit(&small(), &library, &stretches(), &labels(), &options).unwrap();
+    // the mean of -ln p under Poisson means, of the pileup of all reads
+    let loss = |mean: &dyn Fn(f64) -> f64| {
+        let (mut sum, mut count) = (0.0, 0.0);
+        for stretch in stretches() {
+            let few = library.tracks(&stretch, 50, Some(Thinning { keep: 0.25, seed: 9 }));
+            let all = library.tracks(&stretch, 50, None);
+            for (few, all) in few[..stretch.bins].iter().zip(&all[..stretch.bins]) {
+                let (x, mean) = (f64::from(*all), mean(f64::from(*few)));
+                sum += mean - x * mean.ln() + ln_gamma(x + 1.0);
+                count += 1.0;
+            }
+        }
+        sum / count
+    };
+    // four times the pileup of the quarter, with the half of a read that keeps it off 0
+    let scaled = loss(&|few| 4.0 * few + 0.5);
+    for history in &fit.pretraining {
+        let (_, learned) = *history.train("loss").last().unwrap();
+        assert!(learned < scaled, "{learned} against {scaled}");
+    }
+    assert_eq!((fit.pretraining.len(), fit.pretraining[0].epochs.len()), (2, 40));
+    assert!(fit.held_out.average_precision() > 0.85, "{}", fit.held_out.average_precision());
+
+    let all = PeakFitOptions { keep: 1.0, ..options };
+    let error = TrainedPeakCaller::<PeakCaller>::fit(&small(), &library, &stretches(), &labels(), &all).err().unwrap();
+    assert!(error.to_string().contains("no fuller pileup"), "{error}");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use gradome::io::genome::{BigWig, read_bedgraph};
+
 use crate::{folder, gradome, text};
 
 /// Reads of one strand pattern: `count` fragments of 200 bp around each multiple of 4,000 bp, and a background.
@@ -54,6 +56,11 @@ fn a_caller_trained_on_what_macs_finds_calls_peaks_in_other_reads() {
         "3",
         "--filters",
         "4",
+        "--pretraining-epochs",
+        "1",
+        "--denoise",
+        "--denoiser-components",
+        "3",
         "--quiet",
         "--out",
         &out,
@@ -88,5 +95,20 @@ fn a_caller_trained_on_what_macs_finds_calls_peaks_in_other_reads() {
     let (called, drawn) = (std::fs::read_to_string(&peaks).unwrap(), std::fs::read_to_string(&track).unwrap());
     assert!(called.lines().all(|line| line.split('\t').count() == 10) && !called.is_empty(), "{called}");
     assert!(drawn.starts_with("chr1\t0\t"), "{drawn}");
+
+    // the same probabilities as bigWig, up to the chromosome's end
+    let (sizes, bigwig) = (at("chrom.sizes"), at("p.bw"));
+    std::fs::write(&sizes, "chr1\t399010\n").unwrap();
+    let apply = ["apply", "peak-caller", "--model", &model, "-t", &few, "-c", &input, "--quiet", "--out", &peaks];
+    gradome(&[&apply[..], &["--track", &bigwig, "--chrom-sizes", &sizes]].concat()).well();
+    let (text, binary) = (read_bedgraph(Path::new(&track), None).unwrap(), BigWig::open(Path::new(&bigwig)).unwrap());
+    assert_eq!(binary.sizes().get("chr1"), Some(399_010));
+    let (text, binary) = (&text.chromosomes[0].runs, binary.read("chr1", 0..399_010).unwrap().runs);
+    assert_eq!(binary.last().unwrap().end, 399_010.min(text.last().unwrap().end));
+    for run in &binary[..binary.len() - 1] {
+        assert!(text.contains(run), "{run:?}");
+    }
+    std::fs::write(&sizes, "chr2\t399010\n").unwrap();
+    gradome(&[&apply[..], &["--track", &bigwig, "--chrom-sizes", &sizes]].concat()).refused(&["'chr1'", "assembly"]);
     gradome(&["apply", "fno-peak-caller", "--model", &model, "-t", &few, "--out", &peaks]).refused(&["peak-caller"]);
 }

@@ -7,7 +7,7 @@ use gradome_tape::{Float, Tensor, Var};
 
 use super::{
     Caller, CountLaw, DecisionConfig, DenoiserConfig, FnoForm, FnoPeakCaller, FnoPeakCallerConfig, Indicators,
-    PeakCaller, PeakCallerConfig, PeakOutput, SignalInput,
+    LatentPrior, PeakCaller, PeakCallerConfig, PeakOutput, SignalInput,
 };
 
 /// One number that depends on every output, each position with a weight of its own.
@@ -58,6 +58,13 @@ pub(crate) fn check_cnn() -> Outcome {
         ("two tracks", PeakCallerConfig { tracks: 2, decision, ..small.clone() }),
         ("reference's indicators", PeakCallerConfig { decision: reference, ..small.clone() }),
         ("denoised", PeakCallerConfig { tracks: 2, decision, denoiser: Some(denoiser.clone()), ..small.clone() }),
+        (
+            "denoised, mixture of two",
+            PeakCallerConfig {
+                denoiser: Some(DenoiserConfig { prior: LatentPrior::Mixture { components: 2 }, ..denoiser.clone() }),
+                ..small.clone()
+            },
+        ),
         (
             "denoised, Poisson, windows in a row",
             PeakCallerConfig {

@@ -6,6 +6,8 @@ use gradome_nn::{Error, Init, Linear, ParamId, ParamStore, Result, Step};
 use gradome_tape::{Float, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
+use crate::scale::{MixtureEpsilons, MixtureParameters};
+
 /// The law of the counts of a track.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -15,6 +17,20 @@ pub enum CountLaw {
     /// Variance = mean + mean^2 / dispersion, with one learned dispersion.
     #[default]
     NegativeBinomial,
+}
+
+/// What the latent states of windows look like before their counts are seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LatentPrior {
+    /// The standard normal distribution.
+    #[default]
+    StandardNormal,
+    /// A learned mixture of normal distributions, as SCALE's ([`Mixture`](crate::scale::Mixture)): kinds of windows.
+    Mixture {
+        /// How many distributions.
+        components: usize,
+    },
 }
 
 /// The form of a denoiser.
@@ -32,13 +48,23 @@ pub struct DenoiserConfig {
     pub hidden_dim: usize,
     /// The law of the counts.
     pub law: CountLaw,
+    /// What latent states look like. Default the standard normal distribution.
+    pub prior: LatentPrior,
     /// The weight of the Kullback-Leibler term in the loss. Default 1.
     pub kl_weight: f64,
 }
 
 impl Default for DenoiserConfig {
     fn default() -> Self {
-        Self { window: 200, step: 100, latent_dim: 16, hidden_dim: 64, law: CountLaw::default(), kl_weight: 1.0 }
+        Self {
+            window: 200,
+            step: 100,
+            latent_dim: 16,
+            hidden_dim: 64,
+            law: CountLaw::default(),
+            prior: LatentPrior::default(),
+            kl_weight: 1.0,
+        }
     }
 }
 
@@ -61,6 +87,9 @@ impl DenoiserConfig {
             let problem =
                 format!("{} is not in 1..={}, the window; positions would be left out", self.step, self.window);
             return Err(Error::config("denoiser.step", problem));
+        }
+        if self.prior == (LatentPrior::Mixture { components: 0 }) {
+            return Err(Error::config("denoiser.prior.components", "0 is too small; give 1 or more"));
         }
         if !(self.kl_weight >= 0.0 && self.kl_weight.is_finite()) {
             return Err(Error::config("denoiser.kl_weight", format!("{} is not 0 or more", self.kl_weight)));
@@ -100,6 +129,7 @@ pub(crate) struct Denoiser {
     decoder: Linear,
     ln_rate: Linear,
     ln_dispersion: Option<ParamId>,
+    prior: Option<MixtureParameters>,
 }
 
 impl Denoiser {
@@ -112,7 +142,13 @@ impl Denoiser {
         let (decoder, ln_rate) = (linear("decoder", latent_dim, hidden_dim), linear("ln_rate", hidden_dim, window));
         let ln_dispersion = (config.law == CountLaw::NegativeBinomial)
             .then(|| scope.parameter("ln_dispersion", [1], Init::Constant(0.0)));
-        Self { config: config.clone(), encoder, mean, ln_variance, decoder, ln_rate, ln_dispersion }
+        let prior = match config.prior {
+            LatentPrior::StandardNormal => None,
+            LatentPrior::Mixture { components } => {
+                Some(MixtureParameters::new(&mut scope.scope("prior"), latent_dim, components))
+            }
+        };
+        Self { config: config.clone(), encoder, mean, ln_variance, decoder, ln_rate, ln_dispersion, prior }
     }
 
     /// Denoises a track `[stretches, length]`; `noise` is `[windows, latent]`. Without noise the posterior mean is
@@ -145,7 +181,14 @@ impl Denoiser {
                 NegativeBinomial { ln_mean: ln_rate, ln_dispersion, epsilon: 0.0 }.log_prob(observed)
             }
         };
-        let (kl, ln_likelihood) = (posterior.kl_to_standard().sum(), ln_p.sum());
+        let kl = match &self.prior {
+            None => posterior.kl_to_standard().sum(),
+            Some(prior) => {
+                let (mixture, exact) = (prior.mixture(step), MixtureEpsilons::default());
+                mixture.divergence(posterior, mixture.responsibilities(z, exact), exact).sum()
+            }
+        };
+        let ln_likelihood = ln_p.sum();
         let positions = (stretches * count * window) as f64;
         let loss = (kl * self.config.kl_weight - ln_likelihood) * (1.0 / positions);
         let rates = ln_rate.exp().reshape([stretches, count, window]);

@@ -1,8 +1,9 @@
-//! Training: random parts of the reads in, peaks of all reads out.
+//! Training: random parts of the reads in, peaks of all reads out, or before that the pileup of all reads.
 
 use std::ops::Range;
 
 use gradome_io::genome::Peak;
+use gradome_nn::distributions::Poisson;
 use gradome_nn::losses::bce_with_logits;
 use gradome_nn::metrics::average_precision;
 use gradome_nn::optim::{AverageConfig, OptimizerConfig};
@@ -16,6 +17,9 @@ use super::reads::{ReadLibrary, STRAND_TRACKS, Stretch, TRACKS, Thinning};
 use super::signal::SignalInput;
 use super::trained::{Calibration, Member, TrainedPeakCaller};
 use crate::{Error, Result};
+
+/// Predicted pileups are held between e^-10 and e^10 fragments.
+const LN_MEAN_RANGE: f64 = 10.0;
 
 /// Which bins lie in peaks: those whose middle does.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +74,9 @@ pub struct PeakFitOptions {
     /// The share of reads that the network sees in training, while the labels come from all; 1 uses all reads.
     /// Default 0.25.
     pub keep: f64,
+    /// Epochs of self-supervised training before the labels are learned: from the reads that it sees the network predicts
+    /// the pileup of all reads, its scores being the logarithms of Poisson means. Needs `keep` below 1. Default 0.
+    pub pretraining_epochs: usize,
     /// Networks that are trained, each without another part of the stretches; their mean decides, and what each says of
     /// the part that it has not seen gives threshold and calibration. Default 4.
     pub members: usize,
@@ -80,7 +87,8 @@ pub struct PeakFitOptions {
 impl PeakFitOptions {
     /// The default training with a seed, without files or output.
     pub fn quiet(seed: u64) -> Self {
-        Self { bin: 25, window: 1000, keep: 0.25, members: 4, fit: FitOptions::quiet(default_peak_trainer(seed)) }
+        let fit = FitOptions::quiet(default_peak_trainer(seed));
+        Self { bin: 25, window: 1000, keep: 0.25, pretraining_epochs: 0, members: 4, fit }
     }
 
     fn validate(&self) -> Result<()> {
@@ -90,6 +98,8 @@ impl PeakFitOptions {
             "a window of fewer than 2 bins"
         } else if !(self.keep > 0.0 && self.keep <= 1.0) {
             "the share of reads that is kept is not above 0 and at most 1"
+        } else if self.keep == 1.0 && self.pretraining_epochs > 0 {
+            "the network sees all reads: there is no fuller pileup to predict; keep fewer, or pre-train for 0 epochs"
         } else if self.members < 2 {
             "fewer than 2 members; threshold and calibration need parts that a member has not seen"
         } else if self.fit.resume {
@@ -131,6 +141,8 @@ struct Training<'a, C: Caller> {
     stretches: &'a [(Stretch, Vec<bool>)],
     /// The stretch and first bin of every window.
     windows: Vec<(usize, usize)>,
+    /// Whether the pileup of all reads is learned, not the labels.
+    denoise: bool,
 }
 
 /// The windows of `size` bins of some stretches, one bin short of which a window may start later.
@@ -162,7 +174,11 @@ impl<C: Caller, T: Float> Task<T> for Training<'_, C> {
             let first = first + offset;
             let part = Stretch { start: stretch.start + first as u32 * bin, bins: window, ..stretch.clone() };
             let mut values = self.library.tracks(&part, bin, thinning);
-            let mut truth: Vec<f64> = truth[first..first + window].iter().map(|b| f64::from(*b)).collect();
+            let mut truth: Vec<f64> = if self.denoise {
+                self.library.tracks(&part, bin, None)[..window].iter().map(|count| f64::from(*count)).collect()
+            } else {
+                truth[first..first + window].iter().map(|b| f64::from(*b)).collect()
+            };
             if step.with_rng(|rng| rng.random::<bool>()) {
                 mirror(&mut values, window);
                 truth.reverse();
@@ -174,6 +190,10 @@ impl<C: Caller, T: Float> Task<T> for Training<'_, C> {
         let input = SignalInput { tracks: step.tape.constant(&Tensor::from_f64(shape, &tracks)), noise: None };
         let output = self.caller.call(step, &input);
         let labels = step.tape.constant(&Tensor::from_f64([rows.len(), window], &labels));
+        if self.denoise {
+            let ln_mean = output.scores.clamp(-LN_MEAN_RANGE, LN_MEAN_RANGE);
+            return Ok(Loss::new(-Poisson { ln_mean }.log_prob(labels).mean()));
+        }
         let cross_entropy = bce_with_logits(output.decisions.logits, labels).mean();
         Ok(match output.denoised {
             Some(denoised) => Loss::new(cross_entropy + denoised.loss)
@@ -202,6 +222,8 @@ pub struct PeakFit<C: Caller> {
     pub trained: TrainedPeakCaller<C>,
     /// The numbers of every epoch of every member.
     pub histories: Vec<History>,
+    /// The numbers of every epoch of every member's self-supervised training, where there was one.
+    pub pretraining: Vec<History>,
     /// How training ended: that of the last member that was trained.
     pub end: End,
     /// What each member says of the stretches that it has not seen, from a random part of the reads.
@@ -270,7 +292,7 @@ impl<C: Caller> TrainedPeakCaller<C> {
             calibration: Calibration::default(),
             threshold: 0.5,
         };
-        let (mut histories, mut end) = (Vec::new(), End::Finished);
+        let (mut histories, mut pretraining, mut end) = (Vec::new(), Vec::new(), End::Finished);
         let (mut truth, mut logits) = (Vec::new(), Vec::new());
         for member in 0..options.members {
             let (seen, unseen): (Vec<_>, Vec<_>) =
@@ -284,12 +306,28 @@ impl<C: Caller> TrainedPeakCaller<C> {
             let mut store = ParamStore::<f32>::new(seed);
             let caller = C::new(config, &mut store)?;
             caller.standardise(&mut store, &spread_sample(library, &seen, options));
-            let trainer = member_options.fit.trainer(ModelCard::new::<C>(config)?)?;
-            let windows = windows(&seen, options.window);
-            let task = Training { caller: &caller, library, options: &member_options, stretches: &seen, windows };
-            let outcome = trainer.train(&task, &mut store)?;
-            histories.push(outcome.history);
-            end = outcome.end;
+            let mut task = Training {
+                caller: &caller,
+                library,
+                options: &member_options,
+                stretches: &seen,
+                windows: windows(&seen, options.window),
+                denoise: true,
+            };
+            if options.pretraining_epochs > 0 {
+                let mut first = member_options.fit.clone();
+                first.trainer.max_epochs = options.pretraining_epochs;
+                first.folder = first.folder.map(|folder| folder.join("pretraining"));
+                let outcome = first.trainer(ModelCard::new::<C>(config)?)?.train(&task, &mut store)?;
+                pretraining.push(outcome.history);
+                end = outcome.end;
+            }
+            task.denoise = false;
+            if end == End::Finished {
+                let outcome = member_options.fit.trainer(ModelCard::new::<C>(config)?)?.train(&task, &mut store)?;
+                histories.push(outcome.history);
+                end = outcome.end;
+            }
             let thinning = (options.keep < 1.0).then_some(Thinning { keep: options.keep, seed: !seed });
             let one = Member { caller, store };
             for (_, (stretch, bins)) in unseen {
@@ -305,7 +343,7 @@ impl<C: Caller> TrainedPeakCaller<C> {
         trained.calibration = Calibration::fit(&truth, &logits);
         trained.threshold = best_f1_threshold(&truth, &logits, trained.calibration);
         let probabilities = logits.into_iter().map(|logit| trained.calibration.probability(logit)).collect();
-        Ok(PeakFit { trained, histories, end, held_out: HeldOut { truth, probabilities } })
+        Ok(PeakFit { trained, histories, pretraining, end, held_out: HeldOut { truth, probabilities } })
     }
 }
 

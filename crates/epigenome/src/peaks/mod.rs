@@ -16,7 +16,7 @@ pub use caller::{Caller, PeakOutput};
 pub(crate) use checks::{check_cnn, check_fno};
 pub use cnn::{PeakCaller, PeakCallerConfig};
 pub use decision::{DecisionConfig, Decisions, Indicators};
-pub use denoiser::{CountLaw, Denoised, DenoiserConfig};
+pub use denoiser::{CountLaw, Denoised, DenoiserConfig, LatentPrior};
 pub use fit::{HeldOut, PeakFit, PeakFitOptions, PeakLabels, default_peak_trainer};
 pub use fno::{FnoForm, FnoPeakCaller, FnoPeakCallerConfig};
 pub use reads::{ReadLibrary, Stretch, TRACKS, Thinning, background_tracks};

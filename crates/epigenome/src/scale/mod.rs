@@ -10,6 +10,7 @@ mod trained;
 pub(crate) use checks::check;
 pub use fit::{ClusterCount, ScaleFit, ScaleFitOptions, default_scale_trainer};
 pub use gaussian_mixture::GaussianMixture;
+pub(crate) use mixture::MixtureParameters;
 pub use mixture::{Mixture, MixtureEpsilons};
 pub use model::{OpenChromatin, Scale, ScaleConfig, ScaleInput, ScaleOutput};
 pub use trained::{Denoised, ScaleCells, TrainedScale};
