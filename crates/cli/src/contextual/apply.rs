@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use gradome::epigenome::contextual::{ContextualEpigenomicsConfig, Level, Predictions, TrainedContextualEpigenomics};
-use gradome::io::genome::{ChromosomeSignal, Run, Signal, Window, write_bedgraph};
+use gradome::io::genome::{ChromSizes, ChromosomeSignal, Run, Signal, Window};
 use gradome::io::write_atomic;
 
-use super::inputs::Sources;
+use super::inputs::{Sources, window_names};
 use crate::console::print;
 use crate::error::{Result, wrong};
+use crate::track::{TrackFormat, write_track};
 
 /// Apply a trained contextual model to windows of a genome.
 ///
@@ -34,7 +35,7 @@ pub struct ApplyContextual {
     /// The task to write; tables may hold all of one level [default: all]
     #[arg(long, value_name = "NAME", help_heading = "Output")]
     head: Option<String>,
-    /// The file to write: .tsv, or .bedGraph for one task at positions
+    /// The file to write: .tsv, or .bedGraph, .bw or .bigWig for one task at positions
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     out: PathBuf,
 }
@@ -42,24 +43,29 @@ pub struct ApplyContextual {
 impl ApplyContextual {
     pub fn run(&self) -> Result<()> {
         let name = self.out.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        let track = name.ends_with(".bedgraph") || name.ends_with(".bdg");
-        if !track && !name.ends_with(".tsv") {
-            return Err(wrong(format!("--out {}: the name must end in .tsv or .bedGraph", self.out.display())));
+        let format = TrackFormat::of(&self.out);
+        if format.is_none() && !name.ends_with(".tsv") {
+            let out = self.out.display();
+            return Err(wrong(format!("--out {out}: the name must end in .tsv, .bedGraph, .bw or .bigWig")));
         }
         let model = TrainedContextualEpigenomics::load(&self.model)?;
         let config = model.config();
-        let heads = chosen(config, self.head.as_deref(), track)?;
+        let heads = chosen(config, self.head.as_deref(), format.is_some())?;
         let tracks = self.sources.tracks()?;
         let records = self.sources.records()?;
         let length = self.length.unwrap_or(config.max_length);
         let bp = length * config.bin_size;
         let bin = if self.sources.marks.is_empty() { 1 } else { config.bin_size };
         let windows = self.sources.cut(&tracks, records.as_deref(), bp, bin)?;
-        let given = tracks.windows(config, &windows, self.sources.genome.as_deref(), false)?;
+        let mut given = tracks.windows(config, &windows, self.sources.genome.as_deref(), false)?;
+        let names = window_names(records.as_deref(), &windows);
+        given.context = self.sources.context(&names, Some(&config.context_names))?.0;
         let found = model.predict(&given)?;
-        if track {
+        if let Some(format) = format {
             let signal = signal(&windows, &found.heads[heads[0]], &given.mask, config.bin_size);
-            write_bedgraph(&self.out, None, Some(4), &signal)?;
+            let known = tracks.chromosomes();
+            let sizes = (!known.is_empty()).then(|| ChromSizes::new(known)).transpose()?;
+            write_track(&self.out, format, sizes.as_ref(), 4, signal)?;
         } else {
             write_predictions(&self.out, config, &heads, &windows, &found, &given.mask, None)?;
         }
@@ -83,7 +89,7 @@ fn chosen(config: &ContextualEpigenomicsConfig, name: Option<&str>, track: bool)
         return Err(wrong(format!("some tasks are at positions, some on windows; give --head: {}", names())));
     }
     if track && (heads.len() > 1 || level == Level::Window || config.heads[heads[0]].outputs > 1) {
-        return Err(wrong(format!("a bedGraph holds one value a position; give --head with one task of {}", names())));
+        return Err(wrong(format!("a track holds one value a position; give --head with one task of {}", names())));
     }
     Ok(heads)
 }

@@ -6,17 +6,17 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use gradome::epigenome::contextual::{
     ContextualEpigenomicsConfig, ContextualWindows, Encoder, HeadConfig, HeadKind, HeadScores, Level, MARK_BIN,
-    Pooling, Positions, Split, Strands, TrainedContextualEpigenomics, base_code, default_trainer, dinucleotide_shuffle,
-    evaluate,
+    Pooling, Positions, Split, Strands, TrainedContextualEpigenomics, base_code, contact_maps, default_trainer,
+    dinucleotide_shuffle, evaluate,
 };
-use gradome::io::genome::{BedRecord, PastEnd, Window, read_windows};
+use gradome::io::genome::{BedRecord, PastEnd, Window, read_contacts, read_windows};
 use gradome::io::write_atomic;
 use gradome::nn::trainer::{End, FitOptions, StopFlag};
 use gradome::nn::{Rng, TrainerConfig};
 use rand::SeedableRng;
 
 use super::apply::write_predictions;
-use super::inputs::Sources;
+use super::inputs::{Sources, WindowTable, window_names};
 use super::page::page;
 use crate::Global;
 use crate::console::print;
@@ -67,13 +67,25 @@ pub struct FitContextual {
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Tasks")]
 struct Tasks {
-    /// A track to predict at each position from all others, as binary, regression or counts; may be repeated
-    /// [default kind: binary where all values are 0 and 1, else regression]
+    /// A track to predict at each position from all others, as binary, classes (whole numbers from 0), regression or
+    /// counts; may be repeated [default kind: binary where all values are 0 and 1, else regression]
     #[arg(long, value_name = "TRACK[:KIND]")]
     predict: Vec<String>,
-    /// Predict the score (column 5) of each of --windows under this name, as binary, regression or counts
+    /// Predict the score (column 5) of each of --windows under this name, as one of these kinds; with --labels that
+    /// column of it, and may be repeated
     #[arg(long, value_name = "NAME[:KIND]")]
-    label: Option<String>,
+    label: Vec<String>,
+    /// A table (.csv, .tsv) of what is known of each window, a row each that is named as the window (column 4 of
+    /// --windows, or chr1:100-300); empty fields are not known
+    #[arg(long, value_name = "FILE", requires = "label")]
+    labels: Option<PathBuf>,
+    /// Pairs of places that touch (BEDPE, score in column 8, or in column 7 of seven): embeddings of positions that touch
+    /// learn to be alike; applying the model needs none
+    #[arg(long, value_name = "FILE")]
+    contacts: Option<PathBuf>,
+    /// Weight of that in the loss
+    #[arg(long, value_name = "WEIGHT", default_value_t = 1.0)]
+    contact_weight: f64,
     /// Take all windows as ones, and their DNA in random order with the same pairs of neighbours as zeros
     #[arg(long, requires = "label", requires = "genome", requires = "windows")]
     shuffled_negatives: bool,
@@ -185,8 +197,10 @@ impl Tasks {
             "binary" => HeadKind::Binary,
             "regression" => HeadKind::Regression,
             "counts" => HeadKind::Counts,
+            "classes" => HeadKind::MultiClass,
             other => {
-                return Err(wrong(format!("'{other}' is no kind of task; there are binary, regression and counts")));
+                let kinds = "binary, classes, regression and counts";
+                return Err(wrong(format!("'{other}' is no kind of task; there are {kinds}")));
             }
         };
         Ok((name, Some(kind)))
@@ -197,6 +211,11 @@ impl Tasks {
         let given = self.predict.iter().map(|text| (text, Level::Position));
         for (text, level) in given.chain(self.label.iter().map(|text| (text, Level::Window))) {
             let (name, kind) = Self::named(text)?;
+            // how many classes there are shows when the values are there
+            if kind == Some(HeadKind::MultiClass) {
+                heads.push((HeadConfig { outputs: 2, ..HeadConfig::new(name, HeadKind::MultiClass, level) }, false));
+                continue;
+            }
             // a number fits anything; what it is shows when the values are there
             heads.push((HeadConfig::new(name, kind.unwrap_or(HeadKind::Regression), level), kind.is_none()));
         }
@@ -357,14 +376,33 @@ impl FitContextual {
         }
         config.max_length = length;
         config.validate()?;
-        if self.tasks.label.is_some() && records.is_none() {
-            return Err(wrong("--label needs --windows, whose scores it predicts"));
+        match (&self.tasks.labels, &self.tasks.label[..]) {
+            (None, [_, ..]) if records.is_none() => {
+                return Err(wrong("--label needs --windows, whose scores it predicts, or --labels"));
+            }
+            (None, [_, _, ..]) => return Err(wrong("several --label need --labels: --windows has one score")),
+            _ => {}
         }
         let align = if self.sources.marks.is_empty() { 1 } else { config.bin_size };
         let mut regions = self.sources.cut(&tracks, records.as_deref(), length * config.bin_size, align)?;
         let mut windows = tracks.windows(&config, &regions, self.sources.genome.as_deref(), true)?;
-        if let Some(records) = &records {
+        let names = window_names(records.as_deref(), &regions);
+        (windows.context, config.context_names) = self.sources.context(&names, None)?;
+        config.context_features = config.context_names.len();
+        if let Some(file) = &self.tasks.contacts {
+            config.contact_weight = self.tasks.contact_weight;
+            config.validate()?;
+            windows.contacts = contact_maps(&read_contacts(file)?, &regions, length, config.bin_size)?;
+        }
+        if let Some(file) = &self.tasks.labels {
+            label_from(&WindowTable::read(file)?, &config, &names, &mut windows)?;
+        } else if let Some(records) = &records {
             self.label(&config, records, &mut windows)?;
+        }
+        for (head, values) in
+            config.heads.iter_mut().zip(&windows.targets).filter(|(h, _)| h.kind == HeadKind::MultiClass)
+        {
+            head.outputs = classes(&head.name, values)?;
         }
         for ((head, open), values) in heads.iter().zip(&windows.targets) {
             let binary = values.iter().all(|value| value.is_nan() || *value == 0.0 || *value == 1.0);
@@ -408,8 +446,8 @@ impl FitContextual {
         seed: u64,
     ) -> Result<()> {
         let Some(genome) = &self.sources.genome else { return Err(wrong("--shuffled-negatives needs --genome")) };
-        if !config.tracks.is_empty() || config.heads.len() > 1 {
-            return Err(wrong("--shuffled-negatives has no tracks or other tasks: shuffled DNA has none"));
+        if !config.tracks.is_empty() || config.heads.len() > 1 || config.has_contacts() {
+            return Err(wrong("--shuffled-negatives has no tracks, contacts or other tasks: shuffled DNA has none"));
         }
         let mut rng = Rng::seed_from_u64(seed);
         for sequence in read_windows(genome, regions, PastEnd::Pad)? {
@@ -419,10 +457,37 @@ impl FitContextual {
         }
         let twins: Vec<usize> = (0..windows.windows).collect();
         windows.mask = windows.mask.repeat(2);
+        windows.context = windows.context.repeat(2);
         windows.targets[0].extend(twins.iter().map(|_| 0.0));
         windows.windows *= 2;
         config.heads[0].kind = HeadKind::Binary;
         regions.extend(regions.clone());
         Ok(())
     }
+}
+
+/// Fills in what a table knows of the windows.
+fn label_from(
+    table: &WindowTable,
+    config: &ContextualEpigenomicsConfig,
+    names: &[String],
+    windows: &mut ContextualWindows,
+) -> Result<()> {
+    let rows = table.rows(names)?;
+    let heads = config.heads.iter().zip(&mut windows.targets).filter(|(head, _)| head.level == Level::Window);
+    for (head, values) in heads {
+        let column = table.column(&head.name)?;
+        *values = rows.iter().map(|&row| table.value((row, column))).collect();
+    }
+    Ok(())
+}
+
+/// How many classes there are, numbered from 0.
+fn classes(name: &str, values: &[f32]) -> Result<usize> {
+    const MOST: f32 = 1000.0;
+    if let Some(odd) = values.iter().find(|v| !v.is_nan() && (v.fract() != 0.0 || !(0.0..MOST).contains(*v))) {
+        return Err(wrong(format!("{name}: {odd} is no class; classes are whole numbers from 0 to {}", MOST - 1.0)));
+    }
+    let highest = values.iter().copied().filter(|v| !v.is_nan()).fold(0.0, f32::max);
+    Ok((highest as usize + 1).max(2))
 }

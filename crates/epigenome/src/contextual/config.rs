@@ -162,6 +162,8 @@ pub struct ContextualEpigenomicsConfig {
     pub log_tracks: bool,
     /// Features of the context of a window, such as the activity of transcription factors; 0 for none.
     pub context_features: usize,
+    /// Names of those features, to find them by in other files; none is allowed.
+    pub context_names: Vec<String>,
     /// Weight of the loss that brings similarities of embeddings to chromatin contacts; 0 leaves contacts out.
     pub contact_weight: f64,
     /// How embeddings are compared with contacts.
@@ -201,6 +203,7 @@ impl Default for ContextualEpigenomicsConfig {
             tracks: Vec::new(),
             log_tracks: false,
             context_features: 0,
+            context_names: Vec::new(),
             contact_weight: 0.0,
             contact_map: ContactMap::default(),
             bin_size: 1,
@@ -264,6 +267,8 @@ impl ContextualEpigenomicsConfig {
             require(!self.tracks[..i].contains(name), &format!("tracks.{i}"), "another track has this name")?;
         }
         require(self.context_features <= MOST, "context_features", "must be at most 65536")?;
+        let named = self.context_names.is_empty() || self.context_names.len() == self.context_features;
+        require(named, "context_names", "must be as many as context_features, or none")?;
         require(weight(self.contact_weight), "contact_weight", "must be 0 or more")?;
         require(size(self.bin_size), "bin_size", "must be in 1..=65536 base pairs")?;
         for (field, kernel) in [("dna_kernel", self.dna_kernel), ("track_kernel", self.track_kernel)] {

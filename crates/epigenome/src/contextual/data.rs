@@ -37,7 +37,8 @@ pub struct ContextualWindows {
     pub tracks: Vec<f32>,
     /// `[windows, context_features]` the context of each window.
     pub context: Vec<f32>,
-    /// `[windows, length, length]` how often positions touch, 0 to 1.
+    /// `[windows, length, length]` how often positions touch, 0 to 1; empty where it is not known: training needs it,
+    /// predictions do not.
     pub contacts: Vec<f32>,
     /// `[windows, length]` 1 where there is data, 0 at padding; empty: data everywhere.
     pub mask: Vec<f32>,
@@ -54,7 +55,7 @@ pub(crate) fn target_size(head: &HeadConfig, length: usize) -> usize {
 impl ContextualWindows {
     /// The arrays by name with the numbers a window has of each, and what a value of them must be.
     fn sizes(&self, config: &ContextualEpigenomicsConfig) -> [(&'static str, usize, &[f32]); 4] {
-        let contacts = if config.has_contacts() { self.length * self.length } else { 0 };
+        let contacts = if config.has_contacts() && !self.contacts.is_empty() { self.length * self.length } else { 0 };
         [
             ("tracks", self.length * config.tracks.len(), &self.tracks),
             ("context", config.context_features, &self.context),

@@ -210,6 +210,9 @@ impl TrainedContextualEpigenomics {
         if data.targets.is_empty() {
             return Err(Error::data("targets", "there are none to learn from"));
         }
+        if config.has_contacts() && data.contacts.is_empty() {
+            return Err(Error::data("contacts", "there are none to learn from; give them or set contact_weight to 0"));
+        }
         let mut store = ParamStore::<f32>::new(options.trainer.seed);
         let model = ContextualEpigenomics::new(config, &mut store)?;
         model.check_length(data.length)?;

@@ -2,6 +2,7 @@
 
 mod checks;
 mod config;
+mod contacts;
 mod data;
 mod encoder;
 mod evaluate;
@@ -16,6 +17,7 @@ pub(crate) use checks::check;
 pub use config::{
     ContactMap, ContextualEpigenomicsConfig, Encoder, HeadConfig, HeadKind, Level, Pooling, Positions, Strands,
 };
+pub use contacts::contact_maps;
 pub use data::{BASE_N, ContextualWindows, base_code};
 pub use evaluate::{HeadScores, evaluate};
 pub use fit::{Fit, Split, default_trainer};

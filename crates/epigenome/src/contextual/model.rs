@@ -207,7 +207,11 @@ impl Operator for ContextualEpigenomics {
             dna: config.dna.then(|| tape.constant(&batch.one_hot())),
             tracks: constant(!config.tracks.is_empty(), &[windows, length, config.tracks.len()], &batch.tracks),
             context: constant(config.context_features > 0, &[windows, config.context_features], &batch.context),
-            contacts: constant(config.has_contacts(), &[windows, length, length], &batch.contacts),
+            contacts: constant(
+                config.has_contacts() && !batch.contacts.is_empty(),
+                &[windows, length, length],
+                &batch.contacts,
+            ),
             mask: (!batch.mask.is_empty()).then(|| tensor(&[windows, length], &batch.mask)),
             targets: targets.collect(),
         })

@@ -19,6 +19,7 @@ mod bedgraph;
 mod bigwig;
 pub mod binarised;
 mod chrom_sizes;
+mod contacts;
 mod coverage;
 mod fasta;
 mod fragments;
@@ -34,6 +35,7 @@ pub use bed::{BedRecord, Strand, bed_from, read_bed, write_bed};
 pub use bedgraph::{bedgraph_from, read_bedgraph, write_bedgraph};
 pub use bigwig::{BigWig, write_bigwig};
 pub use chrom_sizes::ChromSizes;
+pub use contacts::{Contact, Contacts, contacts_from, read_contacts};
 pub use coverage::Strands;
 pub use fasta::{
     FastaRecord, OneHot, PastEnd, Window, fasta_from, one_hot, read_fasta, read_windows, reverse_complement,
