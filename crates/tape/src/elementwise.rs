@@ -78,7 +78,8 @@ fn operands<L: Lane, F: Formula>(x: &[&[L::Scalar]; MAX_OPERANDS], at: usize) ->
     [operand(0), operand(1), operand(2)]
 }
 
-/// The operand slices cut to one length, so that the loops below need no bounds checks.
+/// The operand slices cut to one length, so that the loops below need no bounds checks. They count positions rather than
+/// walk `out`: two ends of one loop would leave the compiler a last vector to do one number at a time.
 #[inline(always)]
 fn cut<'a, T, F: Formula>(x: &[&'a [T]; MAX_OPERANDS], len: usize) -> [&'a [T]; MAX_OPERANDS] {
     let slice = |i: usize| if i < F::OPERANDS { &x[i][..len] } else { &[][..] };
@@ -89,8 +90,9 @@ simd_kernel! {
     fn forward [T, L, F: Formula](x: &[&[T]; MAX_OPERANDS], p: &[T; MAX_PARAMETERS], out: &mut [T]) {
         let x = cut::<T, F>(x, out.len());
         let p = [L::new(p[0]), L::new(p[1])];
-        for (i, out) in out.iter_mut().enumerate() {
-            *out = F::value::<L>(operands::<L, F>(&x, i), p).get();
+        #[allow(clippy::needless_range_loop)]
+        for i in 0..out.len() {
+            out[i] = F::value::<L>(operands::<L, F>(&x, i), p).get();
         }
     }
 }
@@ -102,9 +104,10 @@ simd_kernel! {
         let x = cut::<T, F>(x, out.len());
         let (y, g) = (&y[..out.len()], &g[..out.len()]);
         let p = [L::new(p[0]), L::new(p[1])];
-        for (i, out) in out.iter_mut().enumerate() {
+        #[allow(clippy::needless_range_loop)]
+        for i in 0..out.len() {
             let slope = F::slope::<L>(operands::<L, F>(&x, i), p, L::new(y[i]))[W::INDEX];
-            *out = L::new(g[i]).mul_add(slope, L::new(*out)).get();
+            out[i] = L::new(g[i]).mul_add(slope, L::new(out[i])).get();
         }
     }
 }

@@ -116,8 +116,20 @@ impl<'a, T: Float> Operand<'a, T> {
                 }
             }
             Access::Strided { strides, sizes } => {
-                for (i, slot) in scratch.iter_mut().enumerate() {
-                    *slot = self.data[strided_offset(start + i, &strides, &sizes)];
+                let (width, step) = (sizes.last_size(), strides[sizes.rank() - 1]);
+                let mut filled = 0;
+                while filled < len {
+                    let within = (start + filled) % width;
+                    let run = (width - within).min(len - filled);
+                    let at = strided_offset(start + filled, &strides, &sizes);
+                    let out = &mut scratch[filled..filled + run];
+                    // the last axis is either read in order or repeated
+                    if step == 0 {
+                        out.fill(self.data[at])
+                    } else {
+                        out.copy_from_slice(&self.data[at..at + run])
+                    }
+                    filled += run;
                 }
             }
         }

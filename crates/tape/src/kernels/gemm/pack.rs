@@ -4,33 +4,71 @@ use std::ops::Range;
 
 use super::MatrixRef;
 use crate::float::Float;
-use crate::kernels::{for_each_chunk, simd_kernel};
+use crate::kernels::{SimdLevel, for_each_chunk, simd_level};
 
-/// Rows and columns of the blocks in which a matrix is transposed.
-const SQUARE: usize = 4;
+/// Rows and columns of the squares in which a matrix is transposed.
+const SQUARE: usize = 8;
 
-simd_kernel! {
-    /// out[i, j] = x[j, i] for a block of `rows` x `cols` of the output, with the given distances between rows.
-    fn transpose [T, L](x: &[T], x_step: usize, out: &mut [T], out_step: usize, rows: usize, cols: usize) {
-        // a formula has lanes; a copy has none
-        let _ = L::of(0.0);
-        let (whole_rows, whole_cols) = (rows / SQUARE * SQUARE, cols / SQUARE * SQUARE);
-        for i in (0..whole_rows).step_by(SQUARE) {
-            for j in (0..whole_cols).step_by(SQUARE) {
-                let mut square = [[T::ZERO; SQUARE]; SQUARE];
-                for (c, column) in square.iter_mut().enumerate() {
-                    column.copy_from_slice(&x[(j + c) * x_step + i..][..SQUARE]);
-                }
-                for r in 0..SQUARE {
-                    let row: [T; SQUARE] = [square[0][r], square[1][r], square[2][r], square[3][r]];
-                    out[(i + r) * out_step + j..][..SQUARE].copy_from_slice(&row);
-                }
-            }
+/// out[i, j] = x[j, i] for a block of `rows` x `cols` of the output, with the given distances between rows.
+fn transpose<T: Float>(x: &[T], x_step: usize, out: &mut [T], out_step: usize, rows: usize, cols: usize) {
+    let (whole_rows, whole_cols) = (rows / SQUARE * SQUARE, cols / SQUARE * SQUARE);
+    for i in (0..whole_rows).step_by(SQUARE) {
+        for j in (0..whole_cols).step_by(SQUARE) {
+            transpose_square(&x[j * x_step + i..], x_step, &mut out[i * out_step + j..], out_step);
         }
-        for i in 0..rows {
-            for j in if i < whole_rows { whole_cols } else { 0 }..cols {
-                out[i * out_step + j] = x[j * x_step + i];
-            }
+    }
+    for i in 0..rows {
+        for j in if i < whole_rows { whole_cols } else { 0 }..cols {
+            out[i * out_step + j] = x[j * x_step + i];
+        }
+    }
+}
+
+fn transpose_square<T: Float>(x: &[T], x_step: usize, out: &mut [T], out_step: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if size_of::<T>() == size_of::<f32>() && simd_level() >= SimdLevel::Avx2 {
+        let last = SQUARE - 1;
+        assert!(x.len() >= last * x_step + SQUARE && out.len() >= last * out_step + SQUARE);
+        // SAFETY: the CPU has AVX, both arrays hold the square's last row, and T is as wide as f32.
+        unsafe { avx_transpose_square(x.as_ptr().cast(), x_step, out.as_mut_ptr().cast(), out_step) };
+        return;
+    }
+    for i in 0..SQUARE {
+        for j in 0..SQUARE {
+            out[i * out_step + j] = x[j * x_step + i];
+        }
+    }
+}
+
+/// Transposes a square of 8 x 8 numbers in registers; the compiler makes 64 moves of it.
+///
+/// # Safety
+/// Needs AVX, and 8 rows of 8 numbers behind both pointers.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx")]
+unsafe fn avx_transpose_square(x: *const f32, x_step: usize, out: *mut f32, out_step: usize) {
+    use std::arch::x86_64::*;
+    // SAFETY: the caller's promise.
+    let row = |j: usize| unsafe { _mm256_loadu_ps(x.add(j * x_step)) };
+    // numbers of two rows side by side, then of four, then of eight
+    let pairs = |j: usize| [_mm256_unpacklo_ps(row(j), row(j + 1)), _mm256_unpackhi_ps(row(j), row(j + 1))];
+    let fours = |j: usize| {
+        let ([a, b], [c, d]) = (pairs(j), pairs(j + 2));
+        [
+            _mm256_shuffle_ps::<0x44>(a, c),
+            _mm256_shuffle_ps::<0xee>(a, c),
+            _mm256_shuffle_ps::<0x44>(b, d),
+            _mm256_shuffle_ps::<0xee>(b, d),
+        ]
+    };
+    let (upper, lower) = (fours(0), fours(4));
+    for i in 0..SQUARE / 2 {
+        let (first, fifth) =
+            (_mm256_permute2f128_ps::<0x20>(upper[i], lower[i]), _mm256_permute2f128_ps::<0x31>(upper[i], lower[i]));
+        // SAFETY: the caller's promise.
+        unsafe {
+            _mm256_storeu_ps(out.add(i * out_step), first);
+            _mm256_storeu_ps(out.add((i + SQUARE / 2) * out_step), fifth);
         }
     }
 }
