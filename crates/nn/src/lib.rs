@@ -29,6 +29,7 @@ pub mod losses;
 pub mod metrics;
 mod operator;
 pub mod optim;
+pub mod parts;
 mod random;
 mod schedule;
 mod store;

@@ -224,6 +224,13 @@ pub struct Bound<'t, T: Float> {
 #[must_use = "running averages are lost unless the store applies them"]
 pub struct Updates<T: Float>(Vec<(ParamId, Tensor<T>)>);
 
+impl<T: Float> Updates<T> {
+    /// Whether no layer left any.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 impl<'t, T: Float> Bound<'t, T> {
     /// Puts another value in a parameter's place, for checks.
     pub(crate) fn replace(&mut self, id: ParamId, var: Var<'t, T>) {

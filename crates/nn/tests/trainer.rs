@@ -1,6 +1,6 @@
 //! The training loop: order, early stopping, rates and failures, told by a single parameter.
 
-use std::cell::{Cell, RefCell};
+use std::sync::Mutex;
 
 use gradome_nn::optim::{AverageConfig, AverageStart, OptimizerConfig};
 use gradome_nn::trainer::{End, Loss, Outcome, Progress, Scores, Task};
@@ -16,11 +16,10 @@ struct Scripted {
     w: ParamId,
     rows: usize,
     scores: Option<Vec<f64>>,
-    validated: Cell<usize>,
     /// The weight after each epoch.
-    weights: RefCell<Vec<f64>>,
+    weights: Mutex<Vec<f64>>,
     /// The examples of each step.
-    batches: RefCell<Vec<Vec<usize>>>,
+    batches: Mutex<Vec<Vec<usize>>>,
     loss: for<'t> fn(Var<'t, f64>, &Progress) -> Var<'t, f64>,
 }
 
@@ -30,9 +29,8 @@ impl Scripted {
             w: store.add("w", Tensor::scalar(1.0), true),
             rows: 1,
             scores: scores.map(<[f64]>::to_vec),
-            validated: Cell::new(0),
-            weights: RefCell::default(),
-            batches: RefCell::default(),
+            weights: Mutex::default(),
+            batches: Mutex::default(),
             loss: |w, _| w.square(),
         }
     }
@@ -44,14 +42,14 @@ impl Task<f64> for Scripted {
     }
 
     fn loss<'t>(&self, step: Step<'_, 't, f64>, rows: &[usize], progress: &Progress) -> Result<Loss<'t, f64>> {
-        self.batches.borrow_mut().push(rows.to_vec());
+        self.batches.lock().unwrap().push(rows.to_vec());
         Ok(Loss::new((self.loss)(step.param(self.w), progress)))
     }
 
     fn validate(&self, store: &ParamStore<f64>) -> Result<Option<Scores>> {
-        self.weights.borrow_mut().push(store.get(self.w).item());
-        let at = self.validated.replace(self.validated.get() + 1);
-        Ok(self.scores.as_ref().map(|scores| vec![("score".into(), scores[at])]))
+        let mut weights = self.weights.lock().unwrap();
+        weights.push(store.get(self.w).item());
+        Ok(self.scores.as_ref().map(|scores| vec![("score".into(), scores[weights.len() - 1])]))
     }
 }
 
@@ -73,8 +71,8 @@ fn early_stopping_waits_and_restores_the_best_weights() {
     assert_eq!(outcome.end, End::StoppedEarly);
     assert_eq!(outcome.history.epochs.len(), 7, "3 epochs after the fourth brought nothing better");
     assert_eq!(outcome.history.best_epoch, Some(4));
-    assert_eq!(w, task.weights.borrow()[3]);
-    assert_ne!(w, task.weights.borrow()[6]);
+    assert_eq!(w, task.weights.lock().unwrap()[3]);
+    assert_ne!(w, task.weights.lock().unwrap()[6]);
 }
 
 #[test]
@@ -82,7 +80,7 @@ fn without_patience_all_epochs_run_and_the_best_weights_are_restored() {
     let scores = [5.0, 3.0, 4.0, 2.0, 2.5, 3.0, 2.0, 2.1, 2.2, 2.3];
     let (task, w, outcome) = scripted(Some(&scores), |config| config.patience = 0);
     assert_eq!((outcome.end, outcome.history.epochs.len()), (End::Finished, 10));
-    assert_eq!(w, task.weights.borrow()[3]);
+    assert_eq!(w, task.weights.lock().unwrap()[3]);
 }
 
 #[test]
@@ -90,14 +88,14 @@ fn gains_below_min_delta_do_not_count_for_patience_but_for_the_best_weights() {
     let scores = [5.0, 4.9, 4.8, 4.7, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0];
     let (task, w, outcome) = scripted(Some(&scores), |config| (config.patience, config.min_delta) = (3, 0.5));
     assert_eq!((outcome.end, outcome.history.epochs.len()), (End::StoppedEarly, 4));
-    assert_eq!(w, task.weights.borrow()[3]);
+    assert_eq!(w, task.weights.lock().unwrap()[3]);
 }
 
 #[test]
 fn without_held_out_scores_the_last_weights_are_kept() {
     let (task, w, outcome) = scripted(None, |config| config.patience = 1);
     assert_eq!((outcome.end, outcome.history.best_epoch), (End::Finished, None));
-    assert_eq!(w, task.weights.borrow()[9]);
+    assert_eq!(w, task.weights.lock().unwrap()[9]);
 }
 
 #[test]
@@ -120,7 +118,7 @@ fn averages_are_validated_and_kept() {
             a = 0.5 * a + 0.5 * w;
             expected.push(a);
         }
-        assert_eq!(*task.weights.borrow(), expected);
+        assert_eq!(*task.weights.lock().unwrap(), expected);
         // no score is better than the first
         assert_eq!(store.get(task.w).item(), if scores.is_some() { expected[0] } else { expected[9] });
     }
@@ -133,7 +131,7 @@ fn every_epoch_sees_each_example_once_in_an_order_of_its_own() {
         let task = Scripted { rows: 10, ..Scripted::new(&mut store, None) };
         let config = TrainerConfig { max_epochs: 2, batch_size: 4, shuffle, seed, ..TrainerConfig::default() };
         Trainer::new(config, card()).unwrap().quiet(true).train(&task, &mut store).unwrap();
-        task.batches.take()
+        task.batches.into_inner().unwrap()
     };
     let plain = batches(false, 0);
     assert_eq!(plain[..3], [vec![0, 1, 2, 3], vec![4, 5, 6, 7], vec![8, 9]]);
@@ -156,7 +154,7 @@ fn a_last_batch_below_the_least_size_is_left_out_unless_it_is_the_only_one() {
         let task = Scripted { rows, ..Scripted::new(&mut store, None) };
         let config = TrainerConfig { max_epochs: 1, batch_size: 4, ..TrainerConfig::default() };
         Trainer::new(config, card()).unwrap().quiet(true).train(&task, &mut store).unwrap();
-        let sizes: Vec<usize> = task.batches.borrow().iter().map(Vec::len).collect();
+        let sizes: Vec<usize> = task.batches.lock().unwrap().iter().map(Vec::len).collect();
         assert_eq!(sizes, expected, "{rows} rows");
     }
 }

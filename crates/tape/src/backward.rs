@@ -1,6 +1,7 @@
 //! The reverse walk over a tape.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -45,6 +46,23 @@ impl<T: Float> Gradients<T> {
     /// The keys of all parameters that have a gradient, ascending.
     pub fn keys(&self) -> Vec<usize> {
         self.by_key.keys().copied().collect()
+    }
+
+    /// Adds the gradients that another tape found of the same parameters; those of variables stay as they are.
+    ///
+    /// # Panics
+    /// When a parameter has another shape there.
+    pub fn add(&mut self, other: Self) {
+        for (key, theirs) in other.by_key {
+            match self.by_key.entry(key) {
+                Entry::Vacant(place) => drop(place.insert(theirs)),
+                Entry::Occupied(mut own) => {
+                    let own = own.get_mut();
+                    assert_eq!(own.shape(), theirs.shape(), "the gradients of parameter {key} differ in shape");
+                    add_assign(own.data_mut(), theirs.data());
+                }
+            }
+        }
     }
 }
 

@@ -91,7 +91,8 @@ impl<T: Float> Tape<T> {
         Self::with_pool(Pool::default())
     }
 
-    pub(crate) fn with_pool(pool: Pool<T>) -> Self {
+    /// An empty tape that takes its arrays from a pool, which outlives it.
+    pub fn with_pool(pool: Pool<T>) -> Self {
         let nodes = Nodes { list: Vec::new(), recording: true, eager: false, watch: false, anomaly: None };
         Self { nodes: RefCell::new(nodes), pool }
     }

@@ -116,6 +116,7 @@ pub fn default_peak_trainer(seed: u64) -> TrainerConfig {
     TrainerConfig {
         max_epochs: 40,
         batch_size: 16,
+        parts: 8,
         learning_rate: 4e-3,
         schedule: Schedule {
             warmup_epochs: 0.0,

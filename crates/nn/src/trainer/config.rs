@@ -17,6 +17,10 @@ pub struct TrainerConfig {
     /// A last batch of an epoch with fewer examples than this is left out, unless it is the only one. Default 2:
     /// one example has no batch statistics.
     pub min_batch_size: usize,
+    /// Parts that a step's examples are split in. Each is computed by one thread, side by side, and their losses are
+    /// averaged: less memory, and small models scale with the threads. For losses that are means over examples, without
+    /// batch statistics. The number of parts changes rounding and noise, that of threads does not. Default 1.
+    pub parts: usize,
     /// Whether the examples come in a new random order each epoch. Default true.
     pub shuffle: bool,
     /// The full learning rate. Default 1e-3.
@@ -53,6 +57,7 @@ impl Default for TrainerConfig {
             max_epochs: 200,
             batch_size: 128,
             min_batch_size: 2,
+            parts: 1,
             shuffle: true,
             learning_rate: 1e-3,
             schedule: Schedule::default(),
@@ -75,9 +80,13 @@ impl TrainerConfig {
     /// # Errors
     /// When one is out of its range; the error names it.
     pub fn validate(&self) -> Result<()> {
-        for (field, value) in
-            [("max_epochs", self.max_epochs), ("batch_size", self.batch_size), ("min_batch_size", self.min_batch_size)]
-        {
+        let counts = [
+            ("max_epochs", self.max_epochs),
+            ("batch_size", self.batch_size),
+            ("min_batch_size", self.min_batch_size),
+            ("parts", self.parts),
+        ];
+        for (field, value) in counts {
             if value == 0 {
                 return Err(Error::config(field, "0 is too small; give 1 or more"));
             }

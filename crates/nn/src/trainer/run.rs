@@ -12,8 +12,9 @@ use super::{CHECKPOINT_FILE, End, EpochMetrics, METRICS_FILE, MODEL_FILE, Outcom
 use crate::checkpoint::{self, file::write_atomically};
 use crate::error::{Error, Result};
 use crate::optim::{Average, Optimizer, clip_factor, global_norm};
+use crate::parts::{Parts, Summed};
 use crate::random::{Purpose, epoch_order, stream};
-use crate::store::{ParamStore, Rng, Step};
+use crate::store::{ParamStore, Rng, Step, Updates};
 
 pub(super) struct Run<'a, T: Float, K> {
     trainer: &'a Trainer,
@@ -22,6 +23,7 @@ pub(super) struct Run<'a, T: Float, K> {
     optimizer: Optimizer<T>,
     average: Option<Average<T>>,
     tape: Tape<T>,
+    parts: Parts<T>,
     state: State,
     /// All arrays of the store at the lowest monitored score.
     best: Option<Vec<Tensor<T>>>,
@@ -43,8 +45,8 @@ impl<'a, T: Float, K: Task<T>> Run<'a, T, K> {
         }
         let batches = config.batches(task.rows());
         let display = Display::new(trainer.quiet, config.max_epochs, config.max_epochs * batches, state.step);
-        let (tape, order) = (Tape::new(), Vec::new());
-        Ok(Self { trainer, task, store, optimizer, average, tape, state, best, order, batches, display })
+        let (tape, parts, order) = (Tape::new(), Parts::default(), Vec::new());
+        Ok(Self { trainer, task, store, optimizer, average, tape, parts, state, best, order, batches, display })
     }
 
     pub fn go(mut self) -> Result<Outcome> {
@@ -117,15 +119,7 @@ impl<'a, T: Float, K: Task<T>> Run<'a, T, K> {
         self.state.learning_rate =
             config.schedule.rate_at(config.learning_rate, middle, config.max_epochs, &self.state.plateau);
 
-        let (gradients, numbers, updates) = {
-            let bound = self.store.bind(&self.tape);
-            let step = Step::train(&self.tape, &bound, self.noise());
-            let loss = self.task.loss(step, &self.order[rows.clone()], &progress)?;
-            let gradients = loss.total.backward();
-            let mut numbers = vec![("loss".to_owned(), loss.total.item().to_f64())];
-            numbers.extend(loss.parts.into_iter().map(|(name, part)| (name, part.item().to_f64())));
-            (gradients, numbers, bound.into_updates())
-        };
+        let (Summed { gradients, numbers }, updates) = self.loss(&self.order[rows.clone()], &progress)?;
         self.tape.reset();
         let norm = global_norm(&gradients);
         if let Some((name, value)) = numbers.iter().find(|(_, value)| !value.is_finite()) {
@@ -137,7 +131,9 @@ impl<'a, T: Float, K: Task<T>> Run<'a, T, K> {
         }
         let scale = if config.gradient_clip > 0.0 { clip_factor(norm, config.gradient_clip) } else { 1.0 };
         self.optimizer.step(self.store, &gradients, self.state.learning_rate, scale);
-        self.store.apply(updates);
+        if let Some(updates) = updates {
+            self.store.apply(updates);
+        }
         if let Some(average) = &mut self.average {
             average.update(self.store);
         }
@@ -150,6 +146,23 @@ impl<'a, T: Float, K: Task<T>> Run<'a, T, K> {
         self.state.step += 1;
         self.display.step();
         Ok(())
+    }
+
+    /// The loss of some examples and its gradient, in as many parts as the configuration says and there are examples,
+    /// and the running averages that layers left.
+    fn loss(&self, rows: &[usize], progress: &Progress) -> Result<(Summed<T>, Option<Updates<T>>)> {
+        let parts = self.trainer.config.parts.min(rows.len());
+        if parts > 1 {
+            let sum = self.parts.sum(self.store, parts, &self.noise(), |step, part| {
+                let own = &rows[part * rows.len() / parts..(part + 1) * rows.len() / parts];
+                Ok((self.task.loss(step, own, progress)?, own.len() as f64 / rows.len() as f64))
+            });
+            return Ok((sum?, None));
+        }
+        let bound = self.store.bind(&self.tape);
+        let loss = self.task.loss(Step::train(&self.tape, &bound, self.noise()), rows, progress)?;
+        let summed = Summed { numbers: loss.numbers().collect(), gradients: loss.total.backward() };
+        Ok((summed, Some(bound.into_updates())))
     }
 
     /// Exchanges the weights and their averages, where there are any.

@@ -9,7 +9,7 @@ use crate::store::{ParamStore, Step};
 ///
 /// Both methods must depend on their arguments alone; noise comes from [`Step::normal`] and [`Step::with_rng`], so that
 /// a resumed run is the same run.
-pub trait Task<T: Float> {
+pub trait Task<T: Float>: Sync {
     /// How many training examples there are.
     fn rows(&self) -> usize;
 
@@ -53,6 +53,12 @@ impl<'t, T: Float> Loss<'t, T> {
         assert_ne!(name, "loss", "a part of the loss needs a name of its own");
         self.parts.push((name, part));
         self
+    }
+
+    /// The total, called `loss`, then the parts, by name.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = (String, f64)> {
+        let parts = self.parts.iter().map(|(name, part)| (name.clone(), part.item().to_f64()));
+        std::iter::once(("loss".to_owned(), self.total.item().to_f64())).chain(parts)
     }
 }
 

@@ -82,7 +82,7 @@ impl<T: Float> DerefMut for Buffer<T> {
     }
 }
 
-/// A free list of buffers by size class, so that a repeated step asks the system for no memory.
+/// The memory of tapes: a free list of buffers by size class, so that a repeated step asks the system for none.
 ///
 /// Clones share one list. Sizes are rounded up to eight classes an octave: at most 1/8 is unused.
 #[derive(Clone)]
@@ -107,7 +107,7 @@ impl<T: Float> Default for Pool<T> {
 
 impl<T: Float> Pool<T> {
     /// An array of `len` elements whose values are whatever its last user left.
-    pub fn take(&self, len: usize) -> Buffer<T> {
+    pub(crate) fn take(&self, len: usize) -> Buffer<T> {
         if len == 0 {
             return Buffer::zeroed(0);
         }
@@ -129,7 +129,7 @@ impl<T: Float> Pool<T> {
     }
 
     /// An array of `len` zeros.
-    pub fn take_zeroed(&self, len: usize) -> Buffer<T> {
+    pub(crate) fn take_zeroed(&self, len: usize) -> Buffer<T> {
         let mut buffer = self.take(len);
         buffer.fill(T::ZERO);
         buffer

@@ -5,7 +5,7 @@
 
 use crate::float::Float;
 use crate::kernels::strided::put_row;
-use crate::kernels::{CHUNK, for_each_chunk, rows_per_chunk};
+use crate::kernels::{CHUNK, for_each_chunk, rows_per_chunk, threads};
 
 /// out[o, k, :] = x[o, indices[k], :], or added to it.
 pub(crate) fn pick_rows<T: Float>(
@@ -70,7 +70,7 @@ fn for_each_range<T: Float>(
         for_each_chunk(out, n * inner, |o, out| work(o, 0, out));
     } else {
         // each part looks at every index, so there are no more parts than threads; the bits do not depend on them
-        let rows = n.div_ceil(rayon::current_num_threads());
+        let rows = n.div_ceil(threads());
         for_each_chunk(out, rows * inner, |part, out| work(0, part * rows, out));
     }
 }

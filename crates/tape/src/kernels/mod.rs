@@ -18,6 +18,7 @@ pub(crate) mod sweep;
 pub(crate) mod tile;
 pub(crate) mod tiles;
 
+use std::cell::Cell;
 use std::sync::OnceLock;
 
 /// The instruction set that kernels run with.
@@ -122,6 +123,30 @@ pub(crate) fn rows_per_chunk(width: usize) -> usize {
     (CHUNK / width.max(1)).max(1)
 }
 
+thread_local! {
+    /// Whether kernels that this thread calls stay on it.
+    static ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work` with all its kernels on this thread, for callers that give each thread a computation of its own. The
+/// results have the same bits either way.
+pub fn on_this_thread<R>(work: impl FnOnce() -> R) -> R {
+    /// Puts back what was before, also when `work` panics.
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            ALONE.set(self.0);
+        }
+    }
+    let _restore = Restore(ALONE.replace(true));
+    work()
+}
+
+/// Threads that a kernel shares its work among.
+pub(crate) fn threads() -> usize {
+    if ALONE.get() { 1 } else { rayon::current_num_threads() }
+}
+
 /// Runs `work` once for every index below `count`, on the current rayon pool when there is more than one.
 pub(crate) fn for_each_index(count: usize, work: impl Fn(usize) + Sync) {
     let nothing: [&mut [()]; 0] = [];
@@ -156,7 +181,7 @@ pub(crate) fn for_each_part<T: Send, const N: usize>(
     work: &(impl Fn(usize, [&mut [T]; N]) + Sync),
 ) {
     // neighbouring pieces that one thread works on: few enough to share the work evenly
-    let grain = match rayon::current_num_threads() {
+    let grain = match threads() {
         1 => count,
         threads => count.div_ceil(8 * threads),
     };
