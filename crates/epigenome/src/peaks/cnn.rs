@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::{Caller, PeakOutput};
 use super::decision::{Decision, DecisionConfig, Indicators};
-use super::denoiser::{Denoiser, DenoiserConfig};
+use super::denoiser::{Denoised, Denoiser, DenoiserConfig};
 use super::signal::{Entry, SignalBatch, SignalInput, SignalTransform};
 
 /// The form of a [`PeakCaller`].
@@ -105,6 +105,13 @@ impl PeakCaller {
     pub fn config(&self) -> &PeakCallerConfig {
         &self.config
     }
+
+    /// The denoised first track alone, where the model denoises.
+    pub fn denoise<'t, T: Float>(&self, step: Step<'_, 't, T>, input: &SignalInput<'t, T>) -> Option<Denoised<'t, T>> {
+        let [stretches, _, length] = *input.tracks.shape() else { unreachable!("tracks have three axes") };
+        let track = input.tracks.narrow(1, 0, 1).reshape([stretches, length]);
+        self.denoiser.as_ref().map(|denoiser| denoiser.forward(step, track, input.noise))
+    }
 }
 
 impl Operator for PeakCaller {
@@ -192,9 +199,7 @@ impl Caller for PeakCaller {
     fn call<'t, T: Float>(&self, step: Step<'_, 't, T>, input: &SignalInput<'t, T>) -> PeakOutput<'t, T> {
         let [stretches, tracks, length] = *input.tracks.shape() else { unreachable!("tracks have three axes") };
         let mut tracks_seen = input.tracks;
-        let denoised = self.denoiser.as_ref().map(|denoiser| {
-            denoiser.forward(step, input.tracks.narrow(1, 0, 1).reshape([stretches, length]), input.noise)
-        });
+        let denoised = self.denoise(step, input);
         if let Some(denoised) = &denoised {
             let first = denoised.track.reshape([stretches, 1, length]);
             tracks_seen =
