@@ -19,6 +19,7 @@ def commands(python):
         "PyTorch": [python, str(HERE / "torch_tasks.py")],
         "JAX": [python, str(HERE / "jax_tasks.py")],
         "candle": [str(CANDLE / "release/candle-tasks")],
+        "DiffBio": [python, str(HERE / "diffbio_tasks.py")],
     }
 
 
@@ -54,7 +55,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3, help="processes of each kind a task; medians are shown")
     parser.add_argument("--task", action="append", help="this task alone; may be given more than once")
-    parser.add_argument("--python", default=sys.executable, help="the Python that has torch and jax")
+    parser.add_argument("--python", default=sys.executable, help="the Python that has torch, jax and diffbio")
     options = parser.parse_args()
     programs = commands(options.python)
     if not pathlib.Path(programs["gradome"][0]).exists():
@@ -63,7 +64,7 @@ def main():
     tasks = options.task or [line.split()[0] for line in listed.stdout.splitlines()]
 
     print(f"Milliseconds a step (peak MB), medians of {options.rounds} processes, {options.threads} thread(s).\n")
-    print("| task | " + " | ".join(programs) + " | ratio to the best peer | memory to PyTorch's |")
+    print("| task | " + " | ".join(programs) + " | ratio to the best peer | memory to PyTorch's or DiffBio's |")
     print("| --- |" + " --- |" * (len(programs) + 2))
     reasons = {}
     for task in tasks:
@@ -79,8 +80,8 @@ def main():
         own = found["gradome"]
         peers = [figure["median_ms"] for name, figure in found.items() if name != "gradome" and figure]
         ratio = f"{own['median_ms'] / min(peers):.3f}" if own and peers else ""
-        torch = found["PyTorch"]
-        memory = f"{own['peak_mb'] / torch['peak_mb']:.2f}" if own and torch else ""
+        peer = found["PyTorch"] or found["DiffBio"]
+        memory = f"{own['peak_mb'] / peer['peak_mb']:.2f}" if own and peer else ""
         print(f"| {task} | " + " | ".join(cell(found[name]) for name in programs) + f" | {ratio} | {memory} |", flush=True)
     for reason, names in reasons.items():
         print(f"\n{reason} ({', '.join(names)})")
