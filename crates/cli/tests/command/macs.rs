@@ -1,9 +1,11 @@
 //! `gradome macs callpeak` beside the files of MACS3, and what it refuses.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
+use flate2::Compression;
 use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
 
 use crate::{Done, bytes, folder, gradome, text};
 
@@ -131,6 +133,115 @@ fn several_files_of_a_sample_are_pooled() {
     assert!(of_whole.starts_with(b"chr1\t"));
     callpeak(&out, &[&["-t", text(&first), text(&second), "-n", "x"], &settings[..]].concat()).well();
     assert!(bytes(&peaks) == of_whole);
+}
+
+/// A record of BAM (SAM specification, section 4.2): an alignment without gaps and name, of A alone.
+fn alignment(start: u32, end: u32, flags: u16, mate: i32, length: i32) -> Vec<u8> {
+    let mut record = Vec::new();
+    record.extend(0_i32.to_le_bytes());
+    record.extend(start.to_le_bytes());
+    // a name of one byte (its end), mapping quality 60, no bin, one operation
+    record.extend([1, 60, 0, 0, 1, 0]);
+    record.extend(flags.to_le_bytes());
+    record.extend((end - start).to_le_bytes());
+    record.extend((if flags & 1 == 1 { 0_i32 } else { -1 }).to_le_bytes());
+    record.extend(mate.to_le_bytes());
+    record.extend(length.to_le_bytes());
+    record.push(0);
+    record.extend(((end - start) << 4).to_le_bytes());
+    let bases = (end - start) as usize;
+    // two bases a byte, qualities that are not known
+    record.resize(record.len() + bases.div_ceil(2), 0x11);
+    record.resize(record.len() + bases, 0xff);
+    record
+}
+
+fn write_bam(path: &Path, chromosome: &str, records: impl IntoIterator<Item = Vec<u8>>) {
+    let mut stream = b"BAM\x01\0\0\0\0\x01\0\0\0".to_vec();
+    stream.extend((chromosome.len() as u32 + 1).to_le_bytes());
+    stream.extend(chromosome.as_bytes());
+    stream.push(0);
+    stream.extend(60_000_000_u32.to_le_bytes());
+    for record in records {
+        stream.extend((record.len() as u32).to_le_bytes());
+        stream.extend(record);
+    }
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    gzip.write_all(&stream).unwrap();
+    // the block that ends every BAM file (SAM specification, section 4.1.2)
+    let end = b"\x1f\x8b\x08\x04\0\0\0\0\0\xff\x06\0BC\x02\0\x1b\0\x03\0\0\0\0\0\0\0\0\0";
+    std::fs::write(path, [&gzip.finish().unwrap()[..], end].concat()).unwrap();
+}
+
+/// The reads of BED as BAM.
+fn bam_of(bed: &str, path: &Path) {
+    let chromosome = bed.split('\t').next().unwrap();
+    let record = |line: &str| {
+        let columns: Vec<&str> = line.split('\t').collect();
+        let flags = if columns[5] == "-" { 16 } else { 0 };
+        alignment(columns[1].parse().unwrap(), columns[2].parse().unwrap(), flags, -1, 0)
+    };
+    write_bam(path, chromosome, bed.lines().map(record));
+}
+
+#[test]
+fn reads_in_bam_give_the_files_of_the_same_reads_in_bed() {
+    let out = folder("macs_bam");
+    let small = out.join("small.bed");
+    small_reads(&small, "chr1");
+    let small = String::from_utf8(bytes(&small)).unwrap();
+    // every third read lies between the heaps
+    let between: String = small.split_inclusive('\n').skip(2).step_by(3).collect();
+    let mut samples = vec![(small, between, ["--nomodel", "--extsize", "160", "-g", "1e5"])];
+    if let Some(peaks) = data("peaks") {
+        let bed = |name: &str| String::from_utf8(unzipped(&peaks.join(name))).unwrap();
+        let (chip, control) = (bed("CTCF_SE_ChIP_chr22_50k.bed.gz"), bed("CTCF_SE_CTRL_chr22_50k.bed.gz"));
+        samples.push((chip, control, ["-g", "52000000", "-B", "--no-report", "--call-summits"]));
+    }
+    for (chip, control, settings) in samples {
+        let run = |format: &str, endings: [&str; 2]| {
+            let [chip, control] = endings.map(|name| text(&out.join(name)).to_owned());
+            callpeak(&out, &[&["-t", &chip, "-c", &control, "-f", format, "-n", format], &settings[..]].concat())
+                .well();
+            ["peaks.narrowPeak", "summits.bed"].map(|file| {
+                let file = String::from_utf8(bytes(&out.join(format!("{format}_{file}")))).unwrap();
+                file.replace(&format!("{format}_peak"), "peak")
+            })
+        };
+        std::fs::write(out.join("chip.bed"), &chip).unwrap();
+        std::fs::write(out.join("control.bed"), &control).unwrap();
+        bam_of(&chip, &out.join("chip.bam"));
+        bam_of(&control, &out.join("control.bam"));
+        let of_bed = run("BED", ["chip.bed", "control.bed"]);
+        assert!(of_bed[0].starts_with("chr"), "no peak is called");
+        assert!(of_bed == run("BAM", ["chip.bam", "control.bam"]));
+    }
+}
+
+#[test]
+fn pairs_in_bam_give_the_files_of_the_same_fragments_in_bedpe() {
+    let out = folder("macs_bampe");
+    let fragments: Vec<(u32, u32)> = (0..60)
+        .map(|i| (10_000 + 2 * i, 10_160 + 3 * i))
+        .chain((0..60).map(|i| (1_000 * i, 1_000 * i + 150)))
+        .collect();
+    let lines: String = fragments.iter().map(|(start, end)| format!("chr1\t{start}\t{end}\n")).collect();
+    std::fs::write(out.join("pairs.bedpe"), lines).unwrap();
+    let pair = |&(start, end): &(u32, u32)| {
+        let (length, right) = ((end - start) as i32, end - 36);
+        // paired, proper; mate reverse and first, reverse and second
+        let first = alignment(start, start + 36, 0x1 | 0x2 | 0x20 | 0x40, right as i32, length);
+        [first, alignment(right, end, 0x1 | 0x2 | 0x10 | 0x80, start as i32, -length)]
+    };
+    write_bam(&out.join("pairs.bam"), "chr1", fragments.iter().flat_map(pair));
+    let run = |format: &str, file: &str| {
+        let file = out.join(file);
+        callpeak(&out, &["-t", text(&file), "-f", format, "-n", "x", "-g", "1e5", "--no-report"]).well();
+        bytes(&out.join("x_peaks.narrowPeak"))
+    };
+    let of_bedpe = run("BEDPE", "pairs.bedpe");
+    assert!(of_bedpe.starts_with(b"chr1\t100"), "{of_bedpe:?}");
+    assert!(of_bedpe == run("BAMPE", "pairs.bam"));
 }
 
 #[test]
