@@ -47,6 +47,12 @@ struct Arguments {
     /// Passes over the training blocks; the default of `gradome fit` when absent.
     #[arg(long)]
     epochs: Option<usize>,
+    /// Passes before them in which the network predicts the pileup of all reads, without labels.
+    #[arg(long, default_value_t = 0)]
+    pretraining_epochs: usize,
+    /// Learn from the labels of this many training blocks only.
+    #[arg(long)]
+    blocks: Option<usize>,
     /// Filters, or channels of the Fourier caller.
     #[arg(long)]
     filters: Option<usize>,
@@ -131,7 +137,8 @@ fn run<C: Caller>(arguments: &Arguments, config: &C::Config) -> Result<()> {
     let library = ReadLibrary::new(treatment, Some(control), FRAGMENT_SIZE)?;
     let peaks = read_peaks(&folder.join("macs3_narrow0_peaks.narrowPeak.gz"), PeakFormat::Narrow, None)?;
     let labels = PeakLabels::of_peaks(&peaks);
-    let stretches: Vec<Stretch> = train.iter().map(|block| block.stretch.clone()).collect();
+    let blocks = arguments.blocks.unwrap_or(train.len());
+    let stretches: Vec<Stretch> = train.iter().take(blocks).map(|block| block.stretch.clone()).collect();
 
     let truth: Vec<bool> = valid.iter().flat_map(|block| block.truth.iter().copied()).collect();
     println!("bins: {}, in peaks: {}", truth.len(), truth.iter().filter(|t| **t).count());
@@ -140,6 +147,7 @@ fn run<C: Caller>(arguments: &Arguments, config: &C::Config) -> Result<()> {
         let mut options = PeakFitOptions::quiet(seed);
         options.fit.quiet = !arguments.verbose;
         options.fit.trainer.max_epochs = arguments.epochs.unwrap_or(options.fit.trainer.max_epochs);
+        options.pretraining_epochs = arguments.pretraining_epochs;
         options.members = arguments.members.unwrap_or(options.members);
         let start = Instant::now();
         let fit = TrainedPeakCaller::<C>::fit(config, &library, &stretches, &labels, &options)?;
