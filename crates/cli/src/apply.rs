@@ -8,6 +8,7 @@ use gradome::io::{Dataset, Kind, Matrix, Modality, write_h5ad};
 use gradome::multiomics::{Decode, MultiOmicsData, TrainedMultiOmicsVae, View};
 
 use crate::Global;
+use crate::chromatin::ApplyChromatin;
 use crate::console::print;
 use crate::contextual::ApplyContextual;
 use crate::error::{Result, wrong};
@@ -31,6 +32,7 @@ enum Operator {
     PeakCaller(Box<ApplyPeaks>),
     FnoPeakCaller(Box<ApplyPeaks>),
     Scale(Box<ApplyScale>),
+    ChromatinStates(Box<ApplyChromatin>),
 }
 
 impl Apply {
@@ -41,6 +43,7 @@ impl Apply {
             Operator::PeakCaller(peaks) => peaks.run::<PeakCaller>(),
             Operator::FnoPeakCaller(peaks) => peaks.run::<FnoPeakCaller>(),
             Operator::Scale(scale) => scale.run(),
+            Operator::ChromatinStates(states) => states.run(global),
         }
     }
 }

@@ -3,7 +3,7 @@
 mod binarise;
 mod enrich;
 mod learn;
-mod page;
+pub mod page;
 mod words;
 
 use clap::Args;

@@ -12,6 +12,7 @@ use gradome::nn::TrainerConfig;
 use gradome::nn::trainer::{End, FitOptions, History, StopFlag};
 
 use crate::Global;
+use crate::chromatin::FitChromatin;
 use crate::console::print;
 use crate::contextual::FitContextual;
 use crate::error::{Failure, Result, wrong};
@@ -36,6 +37,7 @@ enum Operator {
     PeakCaller(Box<FitPeakCaller>),
     FnoPeakCaller(Box<FitFnoPeakCaller>),
     Scale(Box<FitScale>),
+    ChromatinStates(Box<FitChromatin>),
 }
 
 impl Fit {
@@ -46,6 +48,7 @@ impl Fit {
             Operator::PeakCaller(caller) => caller.run(global, settings),
             Operator::FnoPeakCaller(caller) => caller.run(global, settings),
             Operator::Scale(scale) => scale.run(global, settings),
+            Operator::ChromatinStates(states) => states.run(global, settings),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod apply;
 mod check;
+mod chromatin;
 mod chromhmm;
 mod completions;
 mod console;

@@ -18,12 +18,13 @@ use crate::run_dir::SETTINGS_FILE;
 const NOT_SETTINGS: [&str; 8] = ["config", "resume", "overwrite", "threads", "quiet", "verbose", "help", "version"];
 
 /// Commands that take a file of settings; runs of `fit` leave theirs and go on from them.
-const WITH_FILE: [&[&str]; 6] = [
+const WITH_FILE: [&[&str]; 7] = [
     &["fit", "multiomics-vae"],
     &["fit", "contextual-epigenomics"],
     &["fit", "peak-caller"],
     &["fit", "fno-peak-caller"],
     &["fit", "scale"],
+    &["fit", "chromatin-states"],
     &["macs", "callpeak"],
 ];
 

@@ -166,7 +166,7 @@ fn the_likelihood_of_calls_is_that_of_the_classical_model_with_missing_marks() {
     for (ours, counts) in likelihoods.iter().zip(ExpectedCounts::of_each(&model, &data).unwrap()) {
         assert!((ours - counts.ln_likelihood).abs() < 1e-9 * ours.abs(), "{ours} {}", counts.ln_likelihood);
     }
-    let back = annotator.model(&store, &data.marks).unwrap();
+    let back = &annotator.models(&store, &data.marks).unwrap()[0];
     let pairs = back.emissions.iter().flatten().zip(model.emissions.iter().flatten());
     assert!(pairs.clone().count() > 0 && pairs.map(|(a, b)| (a - b).abs()).all(|d| d < 1e-12));
 }
@@ -182,7 +182,10 @@ fn a_gradient_fit_reaches_the_optimum_of_expectation_maximisation() {
     let annotator = annotator(3, data.marks.len(), &mut store);
     annotator.set_model(&mut store, &start).unwrap();
     let optimizer = Lbfgs { max_iterations: 300, value_tolerance: 1e-12, ..Lbfgs::default() };
-    let report = annotator.fit_gradient(&mut store, &tracks_of(&data), &optimizer).unwrap();
+    let parts = [annotator.arrays(&tracks_of(&data)).unwrap()];
+    let mut evaluations = 0;
+    let report = annotator.fit_gradient(&mut store, &parts, &optimizer, |_| evaluations += 1).unwrap();
+    assert!(evaluations >= report.iterations && evaluations == report.evaluations);
     // emissions at 0 lie infinitely far away in logits: what is left to climb is small
     assert!(-report.value > best - 0.05, "gradient {}, EM {best}", -report.value);
 }

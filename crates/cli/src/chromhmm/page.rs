@@ -104,7 +104,7 @@ fn summary(learned: &Learned<'_>) -> Result<Table> {
 }
 
 /// Share of the segmented positions in each state (%).
-fn shares(cell: &Segmentation, states: usize) -> Vec<f64> {
+pub fn shares(cell: &Segmentation, states: usize) -> Vec<f64> {
     let mut lengths = vec![0.0; states];
     for segment in &cell.segments {
         let state = segment.state.get(1..).and_then(|number| number.parse::<usize>().ok());

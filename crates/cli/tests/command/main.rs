@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod check;
+mod chromatin;
 mod chromhmm;
 mod contextual;
 mod macs;

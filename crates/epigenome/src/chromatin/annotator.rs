@@ -1,29 +1,14 @@
 //! The differentiable annotator: a hidden Markov chain whose emissions are learned by gradients, alone or as a part of a
 //! larger model.
 
-use gradome_nn::optim::{Lbfgs, LbfgsReport};
 use gradome_nn::{Error, Hmm, Init, Operator, ParamId, ParamStore, Result, Rng, Step};
 use gradome_tape::{Float, Tape, Tensor, Var, ViterbiPath};
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
+use super::emission::{Emission, Observed};
 use super::filter::Filter;
 use super::model::{ChromHmmModel, StateOrder};
-
-/// What a state emits at each bin, independently for each mark.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Emission {
-    /// Calls, 0 or 1 (ChromHMM).
-    #[default]
-    Bernoulli,
-    /// Counts with variance equal to the mean.
-    Poisson,
-    /// Counts with variance mean + mean^2 / dispersion; a dispersion a mark, shared by the states (as EpiCSeg's).
-    NegativeBinomial,
-    /// Real values, such as arcsinh-transformed signal (Segway).
-    Gaussian,
-}
 
 /// The configuration of a [`ChromatinStateAnnotator`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -109,6 +94,27 @@ pub struct ChromatinTracks {
     pub observations: Vec<f64>,
     /// `[sequences, cell types]` how much of each cell type a sequence is, usually one-hot; empty with one cell type.
     pub cell_types: Vec<f64>,
+}
+
+/// Checked observations as arrays of one precision, which any number of passes share.
+pub struct ChromatinArrays<T: Float> {
+    pub(super) lengths: Vec<usize>,
+    observations: Tensor<T>,
+    measured: Option<Tensor<T>>,
+    /// `[sequences, cell types]` weights, with more than one cell type.
+    pub(super) cell_types: Option<Tensor<T>>,
+}
+
+impl<T: Float> ChromatinArrays<T> {
+    /// Puts the arrays on a tape, without a copy.
+    pub fn on<'t>(&self, tape: &'t Tape<T>) -> ChromatinInput<'t, T> {
+        ChromatinInput {
+            lengths: self.lengths.clone(),
+            observations: tape.constant(&self.observations),
+            measured: self.measured.as_ref().map(|m| tape.constant(m)),
+            cell_types: self.cell_types.as_ref().map(|weights| tape.constant(weights)),
+        }
+    }
 }
 
 /// Observations on a tape.
@@ -206,66 +212,48 @@ impl ChromatinStateAnnotator {
     fn ln_probabilities<'t, T: Float>(
         &self,
         step: Step<'_, 't, T>,
-        x: Var<'t, T>,
-        measured: Option<Var<'t, T>>,
+        observed: Observed<'t, T>,
         location: Var<'t, T>,
         scale: Option<Var<'t, T>>,
     ) -> Var<'t, T> {
-        let (states, marks) = (self.config.states, self.config.marks);
-        let bins = x.shape()[0];
-        let known = |v: Var<'t, T>| measured.map_or(v, |m| v * m);
-        match self.config.emission {
-            Emission::Bernoulli => {
-                let (present, absent) = if self.config.epsilon > 0.0 {
-                    let q = location.sigmoid();
-                    ((q + self.config.epsilon).ln(), (-q + (1.0 + self.config.epsilon)).ln())
-                } else {
-                    (location.log_sigmoid(), (-location).log_sigmoid())
-                };
-                let x = if self.config.soft_observations { x.sigmoid() } else { x };
-                known(x).matmul_transposed(present) + known(-x + 1.0).matmul_transposed(absent)
-            }
-            Emission::Gaussian => {
-                const LN_TWO_PI: f64 = 1.837_877_066_409_345_5;
-                let variance = scale.unwrap_or(location).exp() + self.config.variance_floor;
-                let precision = step.tape.scalar(1.0) / variance;
-                // about the middle of the means, so that squares do not cancel
-                let middle = location.mean_axis(0);
-                let (x, mean) = (x - middle, location - middle);
-                let constant = variance.ln() + LN_TWO_PI + mean.square() * precision;
-                let constant = match measured {
-                    Some(measured) => measured.matmul_transposed(constant),
-                    None => constant.sum_axis(1).reshape([1, states]).broadcast_to([bins, states]),
-                };
-                let squares = known(x.square()).matmul_transposed(precision);
-                let products = known(x).matmul_transposed(mean * precision);
-                (squares - products * 2.0 + constant) * -0.5
-            }
-            Emission::Poisson | Emission::NegativeBinomial => {
-                let each = [bins, states, marks];
-                let counts = x.reshape([bins, 1, marks]).broadcast_to(each);
-                let ln_mean = location.reshape([1, states, marks]).broadcast_to(each);
-                let ln_p = match (self.config.emission, self.scale) {
-                    (Emission::NegativeBinomial, Some(dispersion)) => {
-                        counts.negative_binomial(ln_mean, step.param(dispersion), 0.0)
-                    }
-                    _ => counts.poisson(ln_mean),
-                };
-                let ln_p = measured.map_or(ln_p, |m| ln_p * m.reshape([bins, 1, marks]).broadcast_to(each));
-                ln_p.sum_axis(2)
+        let config = &self.config;
+        match config.emission {
+            Emission::Bernoulli => observed.bernoulli(location, config.epsilon, config.soft_observations),
+            Emission::Gaussian => observed.gaussian(location, scale.unwrap_or(location), config.variance_floor),
+            Emission::Poisson => observed.counts(location, None),
+            Emission::NegativeBinomial => observed.counts(location, self.scale.map(|id| step.param(id))),
+        }
+    }
+
+    /// Sets `[cell types, states, marks]` logits, ln-means or means, and ln-variances or `[marks]` ln-dispersions.
+    pub(super) fn set_emissions<T: Float>(&self, store: &mut ParamStore<T>, location: &[f64], scale: Option<&[f64]>) {
+        for (id, values) in [(Some(self.location), Some(location)), (self.scale, scale)] {
+            if let (Some(id), Some(values)) = (id, values) {
+                let shape = store.get(id).shape();
+                store.set(id, Tensor::from_f64(shape, values));
             }
         }
     }
 
-    /// Takes over a model of calls; probabilities of 0 and 1 become logits of about 690.
+    /// The key of the first of them among gradients.
+    pub(super) fn location_key(&self) -> usize {
+        self.location.key()
+    }
+
+    /// The parameters that [`Self::set_emissions`] sets.
+    pub(super) fn emissions<T: Float>(&self, store: &ParamStore<T>) -> (Vec<f64>, Option<Vec<f64>>) {
+        (store.get(self.location).to_f64(), self.scale.map(|id| store.get(id).to_f64()))
+    }
+
+    /// Takes over a model of calls, the same for every cell type; probabilities of 0 and 1 become logits of about 690.
     ///
     /// # Errors
-    /// When the sizes differ or the emissions are not Bernoulli of one cell type.
+    /// When the sizes differ or the emissions are not Bernoulli.
     pub fn set_model<T: Float>(&self, store: &mut ParamStore<T>, model: &ChromHmmModel) -> Result<()> {
         /// Stands in for ln 0.
         const LN_NONE: f64 = -690.0;
         let config = &self.config;
-        let fits = config.emission == Emission::Bernoulli && config.cell_types == 1;
+        let fits = config.emission == Emission::Bernoulli;
         if !fits || (model.states(), model.marks.len()) != (config.states, config.marks) {
             return Err(Error::config("emission", "a model of calls fits Bernoulli emissions of its own sizes only"));
         }
@@ -276,18 +264,19 @@ impl ChromatinStateAnnotator {
         };
         set(store, self.chain.initial, model.initial.iter().map(ln).collect());
         set(store, self.chain.transition, model.transitions.iter().map(ln).collect());
-        set(store, self.location, model.emissions.iter().map(|[absent, present]| ln(present) - ln(absent)).collect());
+        let logits: Vec<f64> = model.emissions.iter().map(|[absent, present]| ln(present) - ln(absent)).collect();
+        set(store, self.location, logits.repeat(config.cell_types));
         Ok(())
     }
 
-    /// The parameters as a model of calls.
+    /// The parameters as models of calls, one for each cell type.
     ///
     /// # Errors
-    /// When the emissions are not Bernoulli of one cell type, or there is not a name a mark.
-    pub fn model<T: Float>(&self, store: &ParamStore<T>, marks: &[String]) -> Result<ChromHmmModel> {
+    /// When the emissions are not Bernoulli, or there is not a name a mark.
+    pub fn models<T: Float>(&self, store: &ParamStore<T>, marks: &[String]) -> Result<Vec<ChromHmmModel>> {
         let config = &self.config;
-        if config.emission != Emission::Bernoulli || config.cell_types != 1 || marks.len() != config.marks {
-            return Err(Error::config("emission", "only Bernoulli emissions of one cell type make a model of calls"));
+        if config.emission != Emission::Bernoulli || marks.len() != config.marks {
+            return Err(Error::config("emission", "only Bernoulli emissions make a model of calls"));
         }
         let tape = Tape::<T>::new();
         let bound = store.bind(&tape);
@@ -295,60 +284,60 @@ impl ChromatinStateAnnotator {
         let [initial, transitions] = self.chain.log_probabilities(step).map(|ln| ln.exp().value().to_f64());
         let logits = step.param(self.location);
         let [present, absent] = [logits, -logits].map(|v| v.sigmoid().value().to_f64());
-        Ok(ChromHmmModel {
+        let emissions: Vec<[f64; 2]> = absent.into_iter().zip(present).map(|(a, p)| [a, p]).collect();
+        let model = |emissions: &[[f64; 2]]| ChromHmmModel {
             marks: marks.to_vec(),
-            initial,
-            transitions,
-            emissions: absent.into_iter().zip(present).map(|(absent, present)| [absent, present]).collect(),
+            initial: initial.clone(),
+            transitions: transitions.clone(),
+            emissions: emissions.to_vec(),
             order: StateOrder::Fixed,
             training: None,
-        })
+        };
+        Ok(emissions.chunks_exact(config.states * config.marks).map(model).collect())
     }
 
-    /// Climbs to a local optimum of the total log-likelihood by L-BFGS on all parameters.
+    /// Checks observations and turns them into arrays of one precision.
     ///
     /// # Errors
-    /// When the tracks do not fit the configuration or the likelihood at the start is not finite.
-    pub fn fit_gradient(
-        &self,
-        store: &mut ParamStore<f64>,
-        tracks: &ChromatinTracks,
-        optimizer: &Lbfgs,
-    ) -> Result<LbfgsReport> {
-        let mut x = store.flatten();
-        let mut tape = Tape::<f64>::new();
-        // what does not fit is said before the search
-        self.input(&tape, tracks)?;
-        tape.reset();
-        let mut failed = None;
-        let mut probe = store.clone();
-        let report = optimizer.minimize(&mut x, |x, gradient| {
-            probe.unflatten(x);
-            let value = {
-                let bound = probe.bind(&tape);
-                let output =
-                    self.input(&tape, tracks).and_then(|input| self.forward(Step::eval(&tape, &bound), &input));
-                match output {
-                    Ok(output) => {
-                        let loss = -output.ln_likelihood.sum();
-                        probe.flatten_gradients(&loss.backward(), gradient);
-                        loss.item()
-                    }
-                    Err(error) => {
-                        failed = Some(error);
-                        f64::NAN
-                    }
-                }
-            };
-            tape.reset();
-            value
-        });
-        if let Some(error) = failed {
-            return Err(error);
+    /// When an array does not fit the configuration or holds values that make no sense; the error names bin and mark.
+    pub fn arrays<T: Float>(&self, batch: &ChromatinTracks) -> Result<ChromatinArrays<T>> {
+        let config = &self.config;
+        let shape = [batch.lengths.iter().sum::<usize>(), config.marks];
+        let values = &batch.observations;
+        if values.len() != shape[0] * shape[1] {
+            let problem = format!("{} values do not make [{}, {}] bins x marks", values.len(), shape[0], shape[1]);
+            return Err(Error::data("observations", problem));
         }
-        let report = report?;
-        store.unflatten(&x);
-        Ok(report)
+        for (i, &value) in values.iter().enumerate().filter(|(_, value)| !value.is_nan()) {
+            let (fits, what) = match config.emission {
+                Emission::Bernoulli if !config.soft_observations => (value == 0.0 || value == 1.0, "0 or 1"),
+                Emission::Bernoulli | Emission::Gaussian => (value.is_finite(), "a finite number"),
+                _ => (value >= 0.0 && value.fract() == 0.0 && value.is_finite(), "a count"),
+            };
+            if !fits {
+                let (bin, mark) = (i / config.marks + 1, i % config.marks + 1);
+                return Err(Error::data("observations", format!("bin {bin} mark {mark} is {value}, not {what}")));
+            }
+        }
+        if !values.is_empty() && values.iter().all(|value| value.is_nan()) {
+            return Err(Error::data("observations", "nothing was measured: every value is NaN"));
+        }
+        let known = |i: usize| !values[i].is_nan();
+        let observations = Tensor::from_fn(shape, |i| if known(i) { T::of(values[i]) } else { T::ZERO });
+        let missing = values.iter().any(|value| value.is_nan());
+        let measured = missing.then(|| Tensor::from_fn(shape, |i| if known(i) { T::ONE } else { T::ZERO }));
+        let types = if config.cell_types > 1 { batch.lengths.len() * config.cell_types } else { 0 };
+        if batch.cell_types.len() != types {
+            let problem = format!("{} weights, {types} were expected", batch.cell_types.len());
+            return Err(Error::data("cell_types", problem));
+        }
+        let types = [batch.lengths.len(), config.cell_types];
+        Ok(ChromatinArrays {
+            lengths: batch.lengths.clone(),
+            observations,
+            measured,
+            cell_types: (config.cell_types > 1).then(|| Tensor::from_f64(types, &batch.cell_types)),
+        })
     }
 }
 
@@ -401,43 +390,7 @@ impl Operator for ChromatinStateAnnotator {
     }
 
     fn input<'t, T: Float>(&self, tape: &'t Tape<T>, batch: &Self::Batch) -> Result<Self::Input<'t, T>> {
-        let config = &self.config;
-        let shape = [batch.lengths.iter().sum::<usize>(), config.marks];
-        let values = &batch.observations;
-        if values.len() != shape[0] * shape[1] {
-            let problem = format!("{} values do not make [{}, {}] bins x marks", values.len(), shape[0], shape[1]);
-            return Err(Error::data("observations", problem));
-        }
-        for (i, &value) in values.iter().enumerate().filter(|(_, value)| !value.is_nan()) {
-            let (fits, what) = match config.emission {
-                Emission::Bernoulli if !config.soft_observations => (value == 0.0 || value == 1.0, "0 or 1"),
-                Emission::Bernoulli | Emission::Gaussian => (value.is_finite(), "a finite number"),
-                _ => (value >= 0.0 && value.fract() == 0.0 && value.is_finite(), "a count"),
-            };
-            if !fits {
-                let (bin, mark) = (i / config.marks + 1, i % config.marks + 1);
-                return Err(Error::data("observations", format!("bin {bin} mark {mark} is {value}, not {what}")));
-            }
-        }
-        if !values.is_empty() && values.iter().all(|value| value.is_nan()) {
-            return Err(Error::data("observations", "nothing was measured: every value is NaN"));
-        }
-        let known = |i: usize| !values[i].is_nan();
-        let observations = Tensor::from_fn(shape, |i| if known(i) { T::of(values[i]) } else { T::ZERO });
-        let missing = values.iter().any(|value| value.is_nan());
-        let measured = missing.then(|| Tensor::from_fn(shape, |i| if known(i) { T::ONE } else { T::ZERO }));
-        let types = if config.cell_types > 1 { batch.lengths.len() * config.cell_types } else { 0 };
-        if batch.cell_types.len() != types {
-            let problem = format!("{} weights, {types} were expected", batch.cell_types.len());
-            return Err(Error::data("cell_types", problem));
-        }
-        let types = [batch.lengths.len(), config.cell_types];
-        Ok(ChromatinInput {
-            lengths: batch.lengths.clone(),
-            observations: tape.constant(&observations),
-            measured: measured.map(|m| tape.constant(&m)),
-            cell_types: (config.cell_types > 1).then(|| tape.constant(&Tensor::from_f64(types, &batch.cell_types))),
-        })
+        Ok(self.arrays(batch)?.on(tape))
     }
 
     fn forward<'t, T: Float>(&self, step: Step<'_, 't, T>, input: &Self::Input<'t, T>) -> Result<Self::Output<'t, T>> {
@@ -446,14 +399,15 @@ impl Operator for ChromatinStateAnnotator {
         let scales = self.scale.filter(|_| self.config.emission == Emission::Gaussian).map(per_cell_type);
         let scale = |k: usize| scales.as_ref().map(|scales| scales[k]);
         let ln_emissions = if locations.len() == 1 {
-            self.ln_probabilities(step, input.observations, input.measured, locations[0], scale(0))
+            let observed = Observed { values: input.observations, measured: input.measured };
+            self.ln_probabilities(step, observed, locations[0], scale(0))
         } else {
             let mut start = 0;
             let each = input.lengths.iter().enumerate().map(|(k, &length)| {
                 let part = |v: Var<'t, T>| v.narrow(0, start, length);
-                let (x, measured) = (part(input.observations), input.measured.map(part));
+                let observed = Observed { values: part(input.observations), measured: input.measured.map(part) };
                 start += length;
-                self.ln_probabilities(step, x, measured, locations[k], scale(k))
+                self.ln_probabilities(step, observed, locations[k], scale(k))
             });
             let each: Vec<Var<'t, T>> = each.collect();
             step.tape.concat(&each, 0)

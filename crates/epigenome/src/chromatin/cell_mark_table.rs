@@ -57,6 +57,11 @@ impl CellMarkTable {
         Ok(table)
     }
 
+    /// Whether some file has a control.
+    pub(super) fn has_controls(&self) -> bool {
+        !self.controls.is_empty()
+    }
+
     /// The controls of a cell type: one column for all marks where all share the same files' set of one, else one each.
     pub(super) fn controls_of(&self, cell: &str, marks: &[String]) -> Option<Vec<Option<&Vec<String>>>> {
         let of = |mark: &String| self.controls.get(&(cell.to_owned(), mark.clone()));

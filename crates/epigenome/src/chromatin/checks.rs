@@ -4,7 +4,8 @@ use gradome_nn::check::check_step;
 use gradome_nn::{Operator, ParamStore};
 use gradome_tape::check::Outcome;
 
-use super::annotator::{ChromatinStateAnnotator, ChromatinStatesConfig, Emission};
+use super::annotator::{ChromatinStateAnnotator, ChromatinStatesConfig};
+use super::emission::Emission;
 
 /// Small models of every kind of emission.
 fn models() -> Vec<(&'static str, ChromatinStatesConfig)> {

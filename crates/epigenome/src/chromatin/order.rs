@@ -33,7 +33,8 @@ impl ChromHmmModel {
     }
 }
 
-fn correlation_order(rows: &[Vec<f64>]) -> Vec<usize> {
+/// An order of rows in which neighbours correlate.
+pub(super) fn correlation_order(rows: &[Vec<f64>]) -> Vec<usize> {
     greedy_order(rows.len(), |a, b| (1.0 - correlation(&rows[a], &rows[b])).sqrt())
 }
 

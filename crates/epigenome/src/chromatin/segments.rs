@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use gradome_io::genome::ChromSizes;
-use gradome_io::genome::binarised::{Binarised, BinarisedSequence};
+use gradome_io::genome::binarised::Binarised;
 use gradome_io::{for_each_line, write_text};
 
 use super::colours::diverse_colours;
@@ -68,6 +68,61 @@ pub struct SegmentationFiles<'a> {
     pub decoding: Decoding,
 }
 
+/// What can say in which state each bin of some sequences is.
+pub trait Annotates {
+    /// The number of states.
+    fn states(&self) -> usize;
+
+    /// How the states are ordered.
+    fn order(&self) -> StateOrder;
+
+    /// Cell type and chromosome of each sequence.
+    fn sequences(&self) -> Vec<(&str, &str)>;
+
+    /// The state of each bin `[bins]` of a sequence.
+    ///
+    /// # Errors
+    /// When the model cannot have made the sequence.
+    fn decode(&self, sequence: usize, decoding: Decoding) -> Result<Vec<u16>>;
+
+    /// Hands the probability of each state `[states]` at every bin of a sequence to `take`, in order.
+    ///
+    /// # Errors
+    /// When the model cannot have made the sequence.
+    fn posteriors(&self, sequence: usize, take: &mut dyn FnMut(&[f64])) -> Result<()>;
+}
+
+/// A model of calls, and calls.
+struct Calls<'a> {
+    model: &'a ChromHmmModel,
+    data: &'a Binarised,
+}
+
+impl Annotates for Calls<'_> {
+    fn states(&self) -> usize {
+        self.model.states()
+    }
+
+    fn order(&self) -> StateOrder {
+        self.model.order
+    }
+
+    fn sequences(&self) -> Vec<(&str, &str)> {
+        self.data.sequences.iter().map(|s| (s.cell.as_str(), s.chromosome.as_str())).collect()
+    }
+
+    fn decode(&self, sequence: usize, decoding: Decoding) -> Result<Vec<u16>> {
+        match decoding {
+            Decoding::Posterior => self.model.best_states(self.data, sequence),
+            Decoding::Viterbi => Ok(self.model.best_path(self.data, sequence)?.0),
+        }
+    }
+
+    fn posteriors(&self, sequence: usize, take: &mut dyn FnMut(&[f64])) -> Result<()> {
+        self.model.posteriors(self.data, sequence, take)
+    }
+}
+
 impl SegmentationFiles<'_> {
     fn suffix(&self) -> &'static str {
         if self.gzip { ".gz" } else { "" }
@@ -79,42 +134,48 @@ impl SegmentationFiles<'_> {
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("_")
     }
 
-    /// Decodes every sequence, in the order of the data, and writes what was asked for.
+    /// Decodes every sequence of calls, in the order of the data, and writes what was asked for.
     ///
     /// # Errors
     /// When the model cannot have made a sequence, a chromosome ends before its bins do (another assembly or size of
     /// bins), or a file cannot be written.
     pub fn write(&self, model: &ChromHmmModel, data: &Binarised) -> Result<Vec<Segmentation>> {
+        self.write_annotation(&Calls { model, data })
+    }
+
+    /// Decodes every sequence that something annotates, and writes what was asked for.
+    ///
+    /// # Errors
+    /// As [`SegmentationFiles::write`].
+    pub fn write_annotation(&self, of: &dyn Annotates) -> Result<Vec<Segmentation>> {
         for (wanted, folder) in [(self.posteriors, "POSTERIOR"), (self.states_by_line, "STATEBYLINE")] {
             let folder = self.folder.join(folder);
             if wanted {
                 std::fs::create_dir_all(&folder).map_err(|e| Error::Data(format!("{}: {e}", folder.display())))?;
             }
         }
+        let letter = of.order().letter();
         let mut cells: Vec<Segmentation> = Vec::new();
-        for (number, sequence) in data.sequences.iter().enumerate() {
-            let states = match self.decoding {
-                Decoding::Posterior => model.best_states(data, number)?,
-                Decoding::Viterbi => model.best_path(data, number)?.0,
-            };
-            let prefix = self.prefix(&sequence.cell, model.states());
+        for (number, (cell, chromosome)) in of.sequences().into_iter().enumerate() {
+            let states = of.decode(number, self.decoding)?;
+            let prefix = self.prefix(cell, of.states());
             let place = cells.iter().position(|cell| cell.prefix == prefix).unwrap_or_else(|| {
                 cells.push(Segmentation { prefix: prefix.clone(), segments: Vec::new() });
                 cells.len() - 1
             });
-            let segments = self.segments_of(model, sequence, &states)?;
+            let segments = self.segments_of(letter, (cell, chromosome), &states)?;
             cells[place].segments.extend(segments);
             let named = |folder: &str, what: &str| {
-                let file = format!("{prefix}_{}_{what}.txt{}", sequence.chromosome, self.suffix());
+                let file = format!("{prefix}_{chromosome}_{what}.txt{}", self.suffix());
                 self.folder.join(folder).join(file)
             };
             if self.posteriors {
-                write_posteriors(&named("POSTERIOR", "posterior"), model, data, number)?;
+                write_posteriors(&named("POSTERIOR", "posterior"), of, (number, cell, chromosome))?;
             }
             if self.states_by_line {
                 write_text(&named("STATEBYLINE", "statebyline"), |to| {
-                    writeln!(to, "{}\t{}", sequence.cell, sequence.chromosome)?;
-                    writeln!(to, "MaxState {}", model.order.letter())?;
+                    writeln!(to, "{cell}\t{chromosome}")?;
+                    writeln!(to, "MaxState {letter}")?;
                     states.iter().try_for_each(|state| writeln!(to, "{}", state + 1))
                 })?;
             }
@@ -127,23 +188,20 @@ impl SegmentationFiles<'_> {
         Ok(cells)
     }
 
-    fn segments_of(&self, model: &ChromHmmModel, of: &BinarisedSequence, states: &[u16]) -> Result<Vec<Segment>> {
+    fn segments_of(&self, letter: char, (cell, chromosome): (&str, &str), states: &[u16]) -> Result<Vec<Segment>> {
         let end = states.len() as u64 * self.bin_size;
-        let size = self.sizes.and_then(|sizes| sizes.get(&of.chromosome)).map_or(end, u64::from);
+        let size = self.sizes.and_then(|sizes| sizes.get(chromosome)).map_or(end, u64::from);
         let last = states.len().saturating_sub(1) as u64 * self.bin_size;
         if last >= size {
             return Err(Error::Data(format!(
-                "{} {}: {} bins of {} bp end past the chromosome's {size} bp: is the bin size right (-b), and are the \
-                 lengths those of the assembly that was binarised?",
-                of.cell,
-                of.chromosome,
+                "{cell} {chromosome}: {} bins of {} bp end past the chromosome's {size} bp: is the bin size right (-b), \
+                 and are the lengths those of the assembly that was binarised?",
                 states.len(),
                 self.bin_size
             )));
         }
-        let letter = model.order.letter();
         let segment = |(first, behind, state): (usize, usize, u16)| Segment {
-            chromosome: of.chromosome.clone(),
+            chromosome: chromosome.to_owned(),
             start: first as u64 * self.bin_size,
             end: (behind as u64 * self.bin_size).min(size),
             state: format!("{letter}{}", state + 1),
@@ -167,14 +225,13 @@ fn print_posterior(p: f64, to: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-fn write_posteriors(path: &Path, model: &ChromHmmModel, data: &Binarised, sequence: usize) -> Result<()> {
-    let of = &data.sequences[sequence];
+fn write_posteriors(path: &Path, of: &dyn Annotates, (number, cell, chromosome): (usize, &str, &str)) -> Result<()> {
     write_text(path, |to| {
-        let labels: Vec<String> = (1..=model.states()).map(|s| format!("{}{s}", model.order.letter())).collect();
-        writeln!(to, "{}\t{}\n{}", of.cell, of.chromosome, labels.join("\t"))?;
+        let labels: Vec<String> = (1..=of.states()).map(|s| format!("{}{s}", of.order().letter())).collect();
+        writeln!(to, "{cell}\t{chromosome}\n{}", labels.join("\t"))?;
         let mut line = Vec::new();
         let mut outcome = Ok(());
-        let swept = model.posteriors(data, sequence, |row| {
+        let swept = of.posteriors(number, &mut |row| {
             let mut write = || {
                 line.clear();
                 for (state, &p) in row.iter().enumerate() {

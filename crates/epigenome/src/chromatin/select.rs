@@ -187,7 +187,7 @@ impl ChromHmmModel {
                 Ok(inside.iter().map(|&i| -(up[i] - down[i]) / (2.0 * STEP)).collect())
             })
             .collect::<Result<_>>()?;
-        let variances = diagonal_of_inverse(rows);
+        let variances = variances(&rows);
         let mut standard_errors = vec![f64::NAN; size];
         for (&place, variance) in inside.iter().zip(variances) {
             let [absent, present] = self.emissions[place];
@@ -234,6 +234,19 @@ impl ChromHmmModel {
         };
         Ok(EmissionErrors { standard_errors: (0..self.emissions.len()).map(spread).collect() })
     }
+}
+
+/// The variances of parameters from their information matrix; NaN where there is no information, as of a state that
+/// nothing supports.
+pub(super) fn variances(information: &[Vec<f64>]) -> Vec<f64> {
+    /// Differences of gradients leave that share of the largest where there is nothing.
+    const NOISE: f64 = 1e-12;
+    let largest = information.iter().enumerate().fold(0.0, |most, (i, row)| row[i].max(most));
+    let known: Vec<usize> = (0..information.len()).filter(|&i| information[i][i] > NOISE * largest).collect();
+    let rows = known.iter().map(|&i| known.iter().map(|&j| information[i][j]).collect()).collect();
+    let mut variances = vec![f64::NAN; information.len()];
+    known.iter().zip(diagonal_of_inverse(rows)).for_each(|(&i, variance)| variances[i] = variance);
+    variances
 }
 
 /// The diagonal of a matrix's inverse by Gauss-Jordan elimination with row pivots; NaN when it is singular.
