@@ -21,7 +21,7 @@ use gradome::nn::trainer::{End, StopFlag};
 use crate::Global;
 use crate::console::print;
 use crate::error::{Failure, Result, wrong};
-use crate::run_dir::{REPORT_FILE, SETTINGS_FILE};
+use crate::run_dir::{NewRun, REPORT_FILE, SETTINGS_FILE};
 use crate::track::{TrackFormat, write_track};
 
 /// The folder of the networks within a run.
@@ -177,22 +177,13 @@ struct FitPeaks {
     /// Highest learning rate of Adam
     #[arg(long, value_name = "RATE", default_value_t = default_peak_trainer(0).learning_rate, help_heading = "Training")]
     learning_rate: f64,
-    /// The folder to write to; made when it is missing
-    #[arg(long, value_name = "DIR", required_unless_present = "config", help_heading = "Output")]
-    out: Option<PathBuf>,
-    /// Replace the run in the folder
-    #[arg(long, help_heading = "Output")]
-    overwrite: bool,
+    #[command(flatten)]
+    output: NewRun,
 }
 
 impl FitPeaks {
     fn run<C: Caller>(&self, global: &Global, settings: &str, config: &C::Config) -> Result<()> {
-        let Some(out) = &self.out else { return Err(wrong("no --out; give the folder to write to")) };
-        let in_use = std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
-        if in_use && !self.overwrite {
-            let remedy = "give another --out, or --overwrite to replace the run in it";
-            return Err(wrong(format!("{}: the folder is not empty; {remedy}", out.display())));
-        }
+        let out = self.output.folder()?;
         let (treatment, control) = self.reads.read()?;
         let (peaks, fragment_size) = self.labels(&treatment, control.as_ref())?;
         log::info!("{} peaks to learn, fragments of {fragment_size} bp", peaks.len());

@@ -42,6 +42,46 @@ pub struct Reuse {
     pub overwrite: bool,
 }
 
+/// Where a run goes that cannot go on after a stop.
+#[derive(Args, Clone)]
+#[command(next_help_heading = "Output")]
+pub struct NewRun {
+    /// The folder to write to; made when it is missing
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Replace the run in the folder; files that are not of a run stay
+    #[arg(long)]
+    overwrite: bool,
+}
+
+impl NewRun {
+    /// The folder, when it may be used; writes nothing.
+    pub fn folder(&self) -> Result<&Path> {
+        let Some(out) = &self.out else {
+            return Err(wrong("no --out; give the folder to write to (or `out` in the --config file)"));
+        };
+        may_use(out, self.overwrite, "give another --out, or --overwrite to replace the run in it")?;
+        Ok(out)
+    }
+
+    pub fn dir(&self) -> Result<RunDir> {
+        RunDir::new(self.folder()?, Reuse { resume: false, overwrite: self.overwrite })
+    }
+}
+
+/// Fails when a folder holds something that may not be replaced.
+pub fn may_use(folder: &Path, overwrite: bool, remedy: &str) -> Result<()> {
+    let in_use = match std::fs::read_dir(folder) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        Err(error) => return Err(wrong(format!("{}: {error}", folder.display()))),
+    };
+    match in_use && !overwrite {
+        true => Err(wrong(format!("{}: the folder is not empty; {remedy}", folder.display()))),
+        false => Ok(()),
+    }
+}
+
 /// The folder of a run.
 pub struct RunDir {
     folder: PathBuf,
@@ -62,15 +102,8 @@ impl RunDir {
             }
             return Ok(run);
         }
-        let in_use = match std::fs::read_dir(folder) {
-            Ok(mut entries) => entries.next().is_some(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
-            Err(error) => return Err(wrong(format!("{}: {error}", folder.display()))),
-        };
-        if in_use && !reuse.overwrite {
-            let remedy = "give another --out, --overwrite to replace the run in it, or --resume to go on with it";
-            return Err(wrong(format!("{}: the folder is not empty; {remedy}", folder.display())));
-        }
+        let remedy = "give another --out, --overwrite to replace the run in it, or --resume to go on with it";
+        may_use(folder, reuse.overwrite, remedy)?;
         Ok(run)
     }
 

@@ -12,7 +12,7 @@ use super::page::{self, Likelihood, Report};
 use crate::Global;
 use crate::console::print;
 use crate::error::{Result, wrong};
-use crate::run_dir::REPORT_FILE;
+use crate::run_dir::{REPORT_FILE, may_use};
 
 /// Segment the genome of cell types with a trained model of chromatin states.
 ///
@@ -45,11 +45,7 @@ pub struct ApplyChromatin {
 
 impl ApplyChromatin {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let in_use = std::fs::read_dir(&self.out).is_ok_and(|mut entries| entries.next().is_some());
-        if in_use && !self.overwrite {
-            let out = self.out.display();
-            return Err(wrong(format!("{out}: the folder is not empty; give another --out, or --overwrite")));
-        }
+        may_use(&self.out, self.overwrite, "give another --out, or --overwrite")?;
         let model = TrainedChromatinStates::load(&self.model)?;
         let (emission, header) = (model.config().emission, model.header());
         let bin = u32::try_from(header.bin_size).unwrap_or(u32::MAX);

@@ -18,7 +18,7 @@ use super::page::{self, Report};
 use crate::Global;
 use crate::console::print;
 use crate::error::{Result, wrong};
-use crate::run_dir::{MODEL_FILE, REPORT_FILE, SETTINGS_FILE, SUMMARY_FILE};
+use crate::run_dir::{MODEL_FILE, NewRun, REPORT_FILE, SETTINGS_FILE, SUMMARY_FILE};
 
 /// The folder of tables, segments and tracks within a run.
 const STATES_FOLDER: &str = "states";
@@ -54,12 +54,8 @@ pub struct FitChromatin {
     training: Training,
     #[command(flatten)]
     decode: Decode,
-    /// The folder to write to; made when it is missing
-    #[arg(long, value_name = "DIR", help_heading = "Output")]
-    out: Option<PathBuf>,
-    /// Replace the run in the folder; files that are not of a run stay
-    #[arg(long, help_heading = "Output")]
-    overwrite: bool,
+    #[command(flatten)]
+    output: NewRun,
 }
 
 /// The form of the model.
@@ -258,14 +254,7 @@ impl Training {
 
 impl FitChromatin {
     pub fn run(&self, global: &Global, settings: &str) -> Result<()> {
-        let Some(out) = &self.out else {
-            return Err(wrong("no --out; give the folder to write to (or `out` in the --config file)"));
-        };
-        let in_use = std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
-        if in_use && !self.overwrite {
-            let remedy = "give another --out, or --overwrite to replace the run in it";
-            return Err(wrong(format!("{}: the folder is not empty; {remedy}", out.display())));
-        }
+        let out = self.output.folder()?;
         let (criterion, counts) = (self.training.criterion()?, self.model.counts()?);
         let emission = self.model.emission(&self.sources);
         if emission == Emission::Bernoulli && self.sources.table.is_some() {

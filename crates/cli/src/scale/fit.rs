@@ -16,7 +16,7 @@ use crate::Global;
 use crate::console::print;
 use crate::error::{Failure, Result, wrong};
 use crate::prepare::check;
-use crate::run_dir::{LATENT_FILE, MODEL_FILE, REPORT_FILE, Reuse, RunDir, SETTINGS_FILE, SUMMARY_FILE};
+use crate::run_dir::{LATENT_FILE, MODEL_FILE, NewRun, REPORT_FILE, RunDir, SETTINGS_FILE, SUMMARY_FILE};
 use crate::table::write_table;
 
 /// Train SCALE on single-cell ATAC-seq: an embedding, clusters and denoised peaks from one model.
@@ -54,12 +54,8 @@ pub struct FitScale {
     model: Model,
     #[command(flatten)]
     training: Training,
-    /// The folder to write to; made when it is missing
-    #[arg(long, value_name = "DIR", help_heading = "Output")]
-    out: Option<PathBuf>,
-    /// Replace the run in the folder; files that are not of a run stay
-    #[arg(long, help_heading = "Output")]
-    overwrite: bool,
+    #[command(flatten)]
+    output: NewRun,
 }
 
 /// The shape of the model.
@@ -106,10 +102,7 @@ struct Training {
 
 impl FitScale {
     pub fn run(&self, global: &Global, settings: &str) -> Result<()> {
-        let Some(out) = &self.out else {
-            return Err(wrong("no --out; give the folder to write to (or `out` in the --config file)"));
-        };
-        let dir = RunDir::new(out, Reuse { resume: false, overwrite: self.overwrite })?;
+        let dir = self.output.dir()?;
         let data = self.prepared()?;
         let labels =
             self.labels.as_ref().map(|column| data.column(column).map(|labels| labels.labels())).transpose()?;
