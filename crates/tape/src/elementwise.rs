@@ -20,11 +20,13 @@ pub trait Formula: 'static {
     const OPERANDS: usize;
     /// Whether its slopes are those of its value or of its reference.
     const GRADIENT: Gradient;
+    /// Whether its slopes are written in terms of its value.
+    const USES_VALUE: bool;
     /// y from the operands `x` and the parameters `p`.
     fn value<L: Lane>(x: [L; MAX_OPERANDS], p: [L; MAX_PARAMETERS]) -> L;
     /// What the slopes are the derivatives of: the value, or what a surrogate names.
     fn reference<L: Lane>(x: [L; MAX_OPERANDS], p: [L; MAX_PARAMETERS]) -> L;
-    /// dy/dx for each operand, given also the value y.
+    /// dy/dx for each operand, given also the value y, which is anything unless the formula uses it.
     fn slope<L: Lane>(x: [L; MAX_OPERANDS], p: [L; MAX_PARAMETERS], y: L) -> [L; MAX_OPERANDS];
 }
 
@@ -35,6 +37,8 @@ type BackwardFn<T> = fn(&[&[T]; MAX_OPERANDS], &[T; MAX_PARAMETERS], &[T], &[T],
 pub struct ElementwiseOp<T: Float> {
     pub(crate) name: &'static str,
     pub(crate) operands: usize,
+    /// Whether `backward` reads y.
+    pub(crate) uses_value: bool,
     /// Writes y.
     pub(crate) forward: ForwardFn<T>,
     /// For each operand: adds g dy/dx to its adjoint.
@@ -50,6 +54,7 @@ impl<T: Float, F: Formula> Compiled<T> for F {
     const OP: ElementwiseOp<T> = ElementwiseOp {
         name: F::NAME,
         operands: F::OPERANDS,
+        uses_value: F::USES_VALUE,
         forward: forward::<T, F>,
         backward: [backward::<T, F, First>, backward::<T, F, Second>, backward::<T, F, Third>],
     };
@@ -163,14 +168,14 @@ fn dual_and_slope<F: Formula>(x: [f64; MAX_OPERANDS], p: [f64; MAX_PARAMETERS], 
 
 /// Defines elementwise ops: each entry holds an op's doc, operands with the range where it is tried, value and slopes.
 ///
-/// `L` is the lane type; `y` names the value in the slopes. Constant parameters follow a semicolon with the value
+/// `L` is the lane type; `-> y` names the value for slopes that are written in terms of it. Constant parameters follow a semicolon with the value
 /// that the checks use (`n: i32 = 5` for one that is no `f64`). See `ops/arithmetic.rs` for examples. An entry whose slopes are not those of its value (a
 /// straight-through estimator) ends with `surrogate: "what it stands for" => expression`, of which they are the
 /// derivatives; see `ops/relaxation.rs`.
 macro_rules! elementwise {
     ($(
         $(#[doc = $doc:literal])+
-        fn $name:ident($($x:ident in $range:expr),+ $(; $($p:ident $(: $type:ty)? = $sample:expr),+)?) -> $y:ident {
+        fn $name:ident($($x:ident in $range:expr),+ $(; $($p:ident $(: $type:ty)? = $sample:expr),+)?) $(-> $y:ident)? {
             value: $value:expr,
             slope: [$($slope:expr),+ $(,)?] $(,)?
             $(surrogate: $stands_for:literal => $reference:expr $(,)?)?
@@ -189,6 +194,7 @@ macro_rules! elementwise {
                 const NAME: &'static str = stringify!($name);
                 const OPERANDS: usize = [$(stringify!($x)),+].len();
                 const GRADIENT: $crate::registry::Gradient = $crate::elementwise::gradient(&[$($stands_for)?]);
+                const USES_VALUE: bool = $crate::elementwise::is_named(&[$(stringify!($y))?]);
                 #[inline(always)]
                 #[allow(unused_variables)]
                 fn value<L: $crate::lane::Lane>(
@@ -215,8 +221,9 @@ macro_rules! elementwise {
                 fn slope<L: $crate::lane::Lane>(
                     x: [L; $crate::elementwise::MAX_OPERANDS],
                     p: [L; $crate::elementwise::MAX_PARAMETERS],
-                    $y: L,
+                    value: L,
                 ) -> [L; $crate::elementwise::MAX_OPERANDS] {
+                    $(let $y = value;)?
                     let [$($x,)+ ..] = x;
                     $(let [$($p,)+ ..] = p;)?
                     let slopes = [$($slope),+];
@@ -268,6 +275,11 @@ pub(crate) const fn gradient(stands_for: &[&'static str]) -> Gradient {
         [name, ..] => Gradient::Surrogate(name),
         [] => Gradient::Exact,
     }
+}
+
+/// Whether an entry names its value.
+pub(crate) const fn is_named(names: &[&'static str]) -> bool {
+    !names.is_empty()
 }
 
 /// The given constants, padded with zeros.

@@ -74,6 +74,14 @@ impl<T: Float> Fusible<T> {
         }
     }
 
+    /// Whether the backward pass reads the value.
+    pub fn uses_value(self) -> bool {
+        match self {
+            Self::Elementwise(op) => op.uses_value,
+            Self::Rows(_) => true,
+        }
+    }
+
     pub fn is_rows(self) -> bool {
         matches!(self, Self::Rows(_))
     }

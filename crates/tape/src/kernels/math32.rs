@@ -56,14 +56,19 @@ pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     if x > EXP_MAX { f32::INFINITY } else { value }
 }
 
+/// e^x - 1 for x up to 60.
+#[inline(always)]
+fn exp_m1_to_60<const FMA: bool>(x: f32) -> f32 {
+    let bounded = if x < -60.0 { -60.0 } else { x };
+    let (n, e) = reduced_exp_m1::<FMA>(bounded);
+    let scale = power_of_two(n);
+    fma::<FMA>(e, scale, scale - 1.0)
+}
+
 /// e^x - 1, within 2 ulp.
 #[inline(always)]
 pub(crate) fn exp_m1<const FMA: bool>(x: f32) -> f32 {
-    let bounded = if x > 60.0 { 60.0 } else { x };
-    let bounded = if bounded < -60.0 { -60.0 } else { bounded };
-    let (n, e) = reduced_exp_m1::<FMA>(bounded);
-    let scale = power_of_two(n);
-    let small = fma::<FMA>(e, scale, scale - 1.0);
+    let small = exp_m1_to_60::<FMA>(if x > 60.0 { 60.0 } else { x });
     // beyond 60 the 1 is far below one ulp
     if x > 60.0 { exp::<FMA>(x) } else { small }
 }
@@ -113,7 +118,7 @@ pub(crate) fn ln_1p<const FMA: bool>(x: f32) -> f32 {
 /// The hyperbolic tangent, within 2.5 ulp; the logistic function made from `exp` is within 2.5 ulp too.
 #[inline(always)]
 pub(crate) fn tanh<const FMA: bool>(x: f32) -> f32 {
-    let e = exp_m1::<FMA>(-2.0 * x.abs());
+    let e = exp_m1_to_60::<FMA>(-2.0 * x.abs());
     (-e / (e + 2.0)).copysign(x)
 }
 

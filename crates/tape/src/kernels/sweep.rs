@@ -135,15 +135,53 @@ impl<'a, T: Float> Operand<'a, T> {
         }
         scratch
     }
+
+    /// Adds numbers for the elements `start..` of the group to the sums of those elements of this operand that they read.
+    fn add_repeats(&self, x: &[T], start: usize, sums: &mut [T]) {
+        let mut done = 0;
+        let mut next = |length: usize| {
+            let run = length.min(x.len() - done);
+            done += run;
+            &x[done - run..done]
+        };
+        let mut at = start;
+        let end = start + x.len();
+        while at < end {
+            // a run of one element, or of neighbours
+            let (first, neighbours, length) = match self.access {
+                Access::Same => (at, true, usize::MAX),
+                Access::Scalar => (0, false, usize::MAX),
+                Access::Period(period) => (at % period, true, period - at % period),
+                Access::Run(run) => (at / run, false, run - at % run),
+                Access::Strided { strides, sizes } => {
+                    let (width, step) = (sizes.last_size(), strides[sizes.rank() - 1]);
+                    (strided_offset(at, &strides, &sizes), step != 0, width - at % width)
+                }
+            };
+            let run = next(length);
+            if neighbours {
+                add_assign(&mut sums[first..first + run.len()], run);
+            } else {
+                sums[first] += sum_slice(run);
+            }
+            at += run.len();
+        }
+    }
 }
 
-/// The most elements of a trailing part whose gradient is summed within a group's sweep: each chunk has sums of its own.
+/// The most elements of an operand whose gradient is summed within a group's sweep: each chunk has sums of its own.
 const LARGEST_REPEAT: usize = CHUNK / 8;
+/// The shortest run of an element that is worth a sum of its own.
+const SHORTEST_RUN: usize = 16;
 
-/// Whether an array of that shape is a small trailing part of the group's, or one number: element i reads i mod its
-/// length.
+/// Whether an array of that shape is so much smaller than the group's that its gradient is best summed in the sweep.
 pub(crate) fn repeats(shape: &Shape, group: &Shape) -> bool {
-    shape.len() <= LARGEST_REPEAT && matches!(access(shape, group), Access::Scalar | Access::Period(_))
+    let in_runs = match access(shape, group) {
+        Access::Same => false,
+        Access::Scalar | Access::Period(_) => true,
+        Access::Run(_) | Access::Strided { .. } => group.last_size() >= SHORTEST_RUN,
+    };
+    in_runs && shape.len() <= LARGEST_REPEAT
 }
 
 fn access(shape: &Shape, group: &Shape) -> Access {
@@ -177,16 +215,38 @@ pub(crate) fn strided_offset(mut index: usize, strides: &[usize; MAX_RANK], size
     offset
 }
 
-/// Computes the steps of one block into `values`; the last goes to `last` when that is given.
+/// Which steps a backward pass computes again: those whose values it reads.
+fn read_again<T: Float>(steps: &[Step<T>], want_last: bool) -> SmallVec<[bool; 32]> {
+    let mut read = SmallVec::from_elem(false, steps.len());
+    read[steps.len() - 1] = want_last;
+    for (at, step) in steps.iter().enumerate().rev() {
+        read[at] |= step.needs_grad && step.op.uses_value();
+        if read[at] || step.needs_grad {
+            for source in &step.sources[..step.op.operands()] {
+                if let Source::Step(earlier) = *source {
+                    read[earlier] = true;
+                }
+            }
+        }
+    }
+    read
+}
+
+/// Computes the steps of one block into `values`, those alone that `read` names when it is given; the last goes to
+/// `last` when that is given.
 fn run_block<T: Float>(
     steps: &[Step<T>],
     operands: &[&[T]],
     values: &mut [T],
     len: usize,
     cut: Cut,
+    read: Option<&[bool]>,
     mut last: Option<&mut [T]>,
 ) {
     for (at, step) in steps.iter().enumerate() {
+        if read.is_some_and(|read| !read[at]) {
+            continue;
+        }
         let (earlier, rest) = values.split_at_mut(at * cut.block);
         let x = gather(step, operands, earlier, len, cut);
         match last.as_deref_mut() {
@@ -242,7 +302,7 @@ pub(crate) fn forward<T: Float>(
         for (block, out) in out.chunks_mut(cut.block).enumerate() {
             let start = chunk * cut.chunk + block * cut.block;
             let operands = load_all(operands, start, out.len(), cut, loaded);
-            run_block(steps, &operands, values, out.len(), cut, Some(out));
+            run_block(steps, &operands, values, out.len(), cut, None, Some(out));
         }
     });
 }
@@ -265,7 +325,7 @@ pub(crate) fn forward_sum<T: Float>(
         for start in (start..end).step_by(cut.block) {
             let size = cut.block.min(end - start);
             let operands = load_all(operands, start, size, cut, loaded);
-            run_block(steps, &operands, values, size, cut, None);
+            run_block(steps, &operands, values, size, cut, None, None);
             sum = add_blocks(sum, &values[(steps.len() - 1) * cut.block..][..size]);
         }
         partial[0] = T::of(sum);
@@ -356,6 +416,7 @@ pub(crate) fn backward<T: Float>(
         /// The start of its sums among a chunk's partial sums, and how many.
         Repeated(usize, usize),
     }
+    let read = read_again(steps, want_sum);
     // a chunk's partial sums: of its elements, then of each operand that is repeated
     let mut width = 1;
     let targets: SmallVec<[Target<T>; 8]> = grads
@@ -387,26 +448,23 @@ pub(crate) fn backward<T: Float>(
         for start in (start..end).step_by(block) {
             let size = block.min(end - start);
             let x = load_all(operands, start, size, cut, loaded);
-            run_block(steps, &x, values, size, cut, None);
+            run_block(steps, &x, values, size, cut, Some(&read), None);
             let (last, inner) = (steps.len() - 1, (steps.len() - 1) * block);
             if want_sum {
                 total = add_blocks(total, &values[inner..inner + size]);
             }
             adjoints[..inner].fill(T::ZERO);
-            match root {
-                RootGrad::Full(grad) => adjoints[inner..inner + size].copy_from_slice(&grad[start..start + size]),
-                RootGrad::Same(grad) => adjoints[inner..inner + size].fill(*grad),
+            if let RootGrad::Same(grad) = root {
+                adjoints[inner..inner + size].fill(*grad);
             }
             for (i, target) in targets.iter().enumerate() {
-                if let Target::Full { memory, .. } = target {
-                    // SAFETY: blocks are disjoint.
-                    prefetch(unsafe { memory.range(start, size) });
-                }
                 match target {
-                    Target::Full { fresh: true, .. } | Target::Repeated(..) => {
-                        sums[i * block..i * block + size].fill(T::ZERO);
-                    }
-                    Target::Unwanted | Target::Full { .. } => {}
+                    // SAFETY: blocks are disjoint.
+                    Target::Full { memory, fresh: true } => unsafe { memory.range(start, size) }.fill(T::ZERO),
+                    // SAFETY: as above.
+                    Target::Full { memory, fresh: false } => prefetch(unsafe { memory.range(start, size) }),
+                    Target::Repeated(..) => sums[i * block..i * block + size].fill(T::ZERO),
+                    Target::Unwanted => {}
                 }
             }
             for at in (0..=last).rev() {
@@ -415,7 +473,11 @@ pub(crate) fn backward<T: Float>(
                     continue;
                 }
                 let (earlier, own) = adjoints.split_at_mut(at * block);
-                let (g, y) = (&own[..size], &values[at * block..at * block + size]);
+                let g = match root {
+                    RootGrad::Full(grad) if at == last => &grad[start..start + size],
+                    _ => &own[..size],
+                };
+                let y = &values[at * block..at * block + size];
                 let operand_values = gather(step, &x, values, size, cut);
                 for (which, source) in step.sources[..step.op.operands()].iter().enumerate() {
                     let out = match *source {
@@ -424,22 +486,17 @@ pub(crate) fn backward<T: Float>(
                         Source::Input(i) => match &targets[i] {
                             Target::Unwanted => continue,
                             // SAFETY: blocks are disjoint.
-                            Target::Full { memory, fresh: false } => unsafe { memory.range(start, size) },
-                            _ => &mut sums[i * block..i * block + size],
+                            Target::Full { memory, .. } => unsafe { memory.range(start, size) },
+                            Target::Repeated(..) => &mut sums[i * block..i * block + size],
                         },
                     };
                     step.op.backward(which, &operand_values, &step.parameters, cut.width, y, g, out);
                 }
             }
-            for (i, target) in targets.iter().enumerate() {
-                let sums = &sums[i * block..i * block + size];
-                match target {
-                    Target::Full { memory, fresh: true } => {
-                        // SAFETY: blocks are disjoint.
-                        unsafe { memory.range(start, size) }.copy_from_slice(sums);
-                    }
-                    Target::Repeated(at, period) => add_repeats(sums, start, &mut partial[*at..at + period]),
-                    Target::Unwanted | Target::Full { .. } => {}
+            for (i, (target, operand)) in targets.iter().zip(operands).enumerate() {
+                if let Target::Repeated(at, count) = target {
+                    let sums = &sums[i * block..i * block + size];
+                    operand.add_repeats(sums, start, &mut partial[*at..at + count]);
                 }
             }
         }
@@ -455,18 +512,4 @@ pub(crate) fn backward<T: Float>(
         }
     }
     T::of(rows().map(|chunk| chunk[0].to_f64()).sum())
-}
-
-/// Adds the elements `start..` of an array that repeats `sum.len()` elements to the sums of those.
-fn add_repeats<T: Float>(mut x: &[T], start: usize, sum: &mut [T]) {
-    if let [sum] = sum {
-        *sum += sum_slice(x);
-        return;
-    }
-    let mut at = start % sum.len();
-    while !x.is_empty() {
-        let (now, later) = x.split_at(x.len().min(sum.len() - at));
-        add_assign(&mut sum[at..at + now.len()], now);
-        (x, at) = (later, 0);
-    }
 }

@@ -38,7 +38,7 @@ elementwise! {
 
     /// Matern covariance of smoothness 3/2, v (1 + s) exp(-s) with s = sqrt(3) r / l, from the squared distance,
     /// length scale and variance. GPyTorch: `MaternKernel(nu=1.5)`.
-    fn matern32_kernel(r2 in 0.05..4.0, length_scale in 0.5..2.0, variance in 0.3..2.0) -> y {
+    fn matern32_kernel(r2 in 0.05..4.0, length_scale in 0.5..2.0, variance in 0.3..2.0) {
         value: {
             let s = L::of(SQRT_3) * r2.sqrt() / length_scale;
             variance * (L::of(1.0) + s) * (-s).exp()
@@ -61,7 +61,7 @@ elementwise! {
 
     /// Matern covariance of smoothness 5/2, v (1 + s + s^2 / 3) exp(-s) with s = sqrt(5) r / l, from the squared
     /// distance, length scale and variance. GPyTorch: `MaternKernel(nu=2.5)`.
-    fn matern52_kernel(r2 in 0.05..4.0, length_scale in 0.5..2.0, variance in 0.3..2.0) -> y {
+    fn matern52_kernel(r2 in 0.05..4.0, length_scale in 0.5..2.0, variance in 0.3..2.0) {
         value: {
             let s = L::of(SQRT_5) * r2.sqrt() / length_scale;
             variance * (L::of(1.0) + s + s * s / L::of(3.0)) * (-s).exp()

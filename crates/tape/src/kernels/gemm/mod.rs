@@ -102,11 +102,13 @@ const DIRECT: usize = 1 << 14;
 /// Rows of the output from which packing a right operand costs little beside the product.
 const PACK_FROM_ROWS: usize = 64;
 
-/// Rows of the output up to which inner products beat the packing of a transposed right operand, when k is in
-/// [`DOTS_DEPTH`]: long enough to outweigh their last steps, short enough for the caches.
+/// Rows of the output up to which inner products beat the packing of a transposed right operand, when they have at
+/// least [`SHORTEST_DOTS`] terms, which outweigh their last steps.
 const DOTS_ROWS: usize = 64;
 /// See [`DOTS_ROWS`].
-const DOTS_DEPTH: Range<usize> = 256..4096;
+const SHORTEST_DOTS: usize = 256;
+/// Terms of inner products that are summed at a time: their rows stay in the caches.
+const DOTS_DEPTH: usize = 1024;
 
 /// A pointer that tasks may share because they write disjoint elements.
 #[derive(Clone, Copy)]
@@ -179,7 +181,7 @@ fn product<T: Float>(
 ) {
     let kernels = T::kernels();
     let along = a.col_stride == 1 && b.row_stride == 1;
-    let few = m < kernels.rows && k >= kernels.lanes || m <= DOTS_ROWS && DOTS_DEPTH.contains(&k);
+    let few = m < kernels.rows && k >= kernels.lanes || m <= DOTS_ROWS && k >= SHORTEST_DOTS;
     if along && b.col_stride != 1 && few && finish.bias.is_none() {
         return inner_products((m, k, n), a, b, out, finish);
     }
@@ -334,24 +336,24 @@ fn inner_products<T: Float>(
     let target = Shared::new(out);
     let tasks = n.div_ceil(COLS);
     let task = |task: usize| {
-        for j in (task * COLS..n.min((task + 1) * COLS)).step_by(cols) {
-            for i in (0..m).step_by(rows) {
-                let (height, width) = (rows.min(m - i), cols.min(n - j));
-                let at = |matrix: &MatrixRef<'_, T>, row: usize, stride: usize| matrix.data[row * stride..].as_ptr();
-                // SAFETY: `gemm_with` checked that the operands hold all rows of k terms, which are contiguous, and
-                // the output all elements; tasks write disjoint columns.
-                unsafe {
-                    (kernels.dots)(&Dots {
-                        left: std::array::from_fn(|r| at(&a, i + r.min(height - 1), a.row_stride)),
-                        right: std::array::from_fn(|r| at(&b, j + r.min(width - 1), b.col_stride)),
-                        len: k,
-                        rows: height,
-                        cols: width,
-                        out: target.at(i * n + j),
-                        out_step: n,
-                        accumulate: finish.accumulate,
-                    });
-                }
+        let columns = || (task * COLS..n.min((task + 1) * COLS)).step_by(cols);
+        let tiles = |start| columns().flat_map(move |j| (0..m).step_by(rows).map(move |i| (start, i, j)));
+        for (start, i, j) in (0..k).step_by(DOTS_DEPTH).flat_map(tiles) {
+            let (height, width) = (rows.min(m - i), cols.min(n - j));
+            let at = |matrix: &MatrixRef<'_, T>, row: usize, stride: usize| matrix.data[row * stride + start..].as_ptr();
+            // SAFETY: `gemm_with` checked that the operands hold all rows of k terms, which are contiguous, and
+            // the output all elements; tasks write disjoint columns.
+            unsafe {
+                (kernels.dots)(&Dots {
+                    left: std::array::from_fn(|r| at(&a, i + r.min(height - 1), a.row_stride)),
+                    right: std::array::from_fn(|r| at(&b, j + r.min(width - 1), b.col_stride)),
+                    len: DOTS_DEPTH.min(k - start),
+                    rows: height,
+                    cols: width,
+                    out: target.at(i * n + j),
+                    out_step: n,
+                    accumulate: finish.accumulate || start > 0,
+                });
             }
         }
     };
