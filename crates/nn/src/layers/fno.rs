@@ -1,7 +1,7 @@
 //! Fourier neural operators on one axis (Li et al. 2021).
 
 use gradome_tape::check::Outcome;
-use gradome_tape::{Float, Tensor, Var};
+use gradome_tape::{Convolution, Float, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
 use super::spectral::SpectralConv1d;
@@ -95,9 +95,13 @@ impl Pointwise {
         Self { weight, bias: bias.then(|| scope.parameter("bias", [outputs, 1], Init::Uniform(bound))) }
     }
 
+    /// The weights as those of a convolution, `[outputs, inputs, 1]`.
+    fn kernel<'t, T: Float>(&self, step: Step<'_, 't, T>) -> Var<'t, T> {
+        step.param(self.weight).permute(&[1, 0]).unsqueeze(-1)
+    }
+
     fn forward<'t, T: Float>(&self, step: Step<'_, 't, T>, x: Var<'t, T>) -> Var<'t, T> {
-        let y = step.param(self.weight).transposed_matmul(x);
-        self.bias.map_or(y, |bias| y + step.param(bias))
+        x.conv1d(self.kernel(step), self.bias.map(|bias| step.param(bias).squeeze(-1)), Convolution::new())
     }
 }
 
@@ -167,7 +171,11 @@ impl FnoBlock {
     /// When the channels differ or the length is zero.
     pub fn forward<'t, T: Float>(&self, step: Step<'_, 't, T>, x: Var<'t, T>, last: bool) -> Var<'t, T> {
         let activation = if last { Activation::Identity } else { self.activation };
-        let mixed = activation.apply(self.spectral.forward(step, x) + self.skip.forward(step, x));
+        let SpectralConv1d { weight_re, weight_im, bias } = self.spectral;
+        let biases = [bias, self.skip.bias].into_iter().flatten().map(|bias| step.param(bias).squeeze(-1));
+        let (re, im) = (step.param(weight_re), step.param(weight_im));
+        let mixed = x.spectral_conv_beside(re, im, self.skip.kernel(step), biases.reduce(|a, b| a + b));
+        let mixed = activation.apply(mixed);
         match &self.mlp {
             Some((mlp, gate)) => activation.apply(mlp.forward(step, mixed) + x * step.param(*gate)),
             None => mixed,

@@ -146,19 +146,25 @@ pub struct Conv1d(Convolution);
 /// Its transpose, with weights `[in, out / groups, kernel]`.
 pub struct ConvTranspose1d(Convolution);
 
-/// Sums `[batch, channels, positions]` over all but the channels and adds that to the third operand's gradient.
-fn bias_gradient<T: Float>(g: &[T], shape: &Shape, grads: &mut Grads<'_, T>, pool: &Pool<T>) {
-    if grads.wanted(2) {
+/// Sums `[batch, channels, positions]` over all but the channels and adds that to an operand's gradient.
+pub(super) fn bias_gradient<T: Float>(
+    g: &[T],
+    shape: &Shape,
+    operand: usize,
+    grads: &mut Grads<'_, T>,
+    pool: &Pool<T>,
+) {
+    if grads.wanted(operand) {
         let (batch, channels, positions) = (shape[0], shape[1], shape[2]);
         let mut rows = pool.take(batch * channels);
         sum_middle(g, (batch * channels, positions, 1), &mut rows, pool);
         let mut summed = pool.take(channels);
         sum_middle(&rows, (1, batch, channels), &mut summed, pool);
-        grads.add_slice(2, &summed);
+        grads.add_slice(operand, &summed);
     }
 }
 
-fn adding<'a, T>(accumulate: bool) -> After<'a, T> {
+pub(super) fn adding<'a, T>(accumulate: bool) -> After<'a, T> {
     After { accumulate, bias: None, activation: Activation::Identity }
 }
 
@@ -198,7 +204,7 @@ impl<T: Float> Op<T> for Conv1d {
             weight_gradient(&geometry, at.x[0].data, g, grad, accumulate, at.pool);
         }
         if at.x.len() > 2 {
-            bias_gradient(g, &at.y[0].shape, grads, at.pool);
+            bias_gradient(g, &at.y[0].shape, 2, grads, at.pool);
         }
     }
 }
@@ -248,7 +254,7 @@ impl<T: Float> Op<T> for ConvTranspose1d {
             weight_gradient(&geometry, g, at.x[0].data, grad, accumulate, at.pool);
         }
         if at.x.len() > 2 {
-            bias_gradient(g, &at.y[0].shape, grads, at.pool);
+            bias_gradient(g, &at.y[0].shape, 2, grads, at.pool);
         }
     }
 }

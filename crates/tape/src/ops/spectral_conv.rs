@@ -1,7 +1,10 @@
 //! Spectral convolution, the layer of Fourier neural operators (Li et al. 2021, eq. 4).
 
 use crate::float::Float;
+use super::convolution::{adding, bias_gradient};
+use crate::kernels::activation::Activation;
 use crate::kernels::buffer::{Buffer, Pool};
+use crate::kernels::convolution::{self, After, Geometry};
 use crate::kernels::for_each_chunk;
 use crate::kernels::fourier::Modes;
 use crate::kernels::fourier::products::{Spectra, sum_of_products};
@@ -9,7 +12,8 @@ use crate::op::{Array, At, Grads, Op, Sample, Samples, Saved, Shapes};
 use crate::shape::Shape;
 use crate::var::Var;
 
-/// A convolution with periodic ends whose kernel is given by its lowest frequencies.
+/// A convolution with periodic ends whose kernel is given by its lowest frequencies, perhaps with a linear map of each
+/// position beside it.
 ///
 /// Only the kept modes are transformed: those of the input, and in the backward pass those of the output's gradient.
 pub struct SpectralConv;
@@ -27,6 +31,13 @@ struct Sizes {
 impl Sizes {
     fn of(x: &Shape, w: &Shape) -> Self {
         Self { batch: x[0], inputs: x[1], outputs: w[1], n: x[2], modes: w[2] }
+    }
+
+    /// The map of each position: a convolution of width 1.
+    fn pointwise(&self) -> Geometry {
+        let Self { batch, inputs, outputs, n: length, .. } = *self;
+        let (groups, kernel, stride, dilation, padding) = (1, 1, 1, 1, 0);
+        Geometry { batch, groups, inputs, outputs, kernel, stride, dilation, padding, length, positions: length }
     }
 
     fn plan<T: Float>(&self) -> std::sync::Arc<Modes<T>> {
@@ -61,6 +72,13 @@ impl<T: Float> Op<T> for SpectralConv {
             x.rank() == 3 && re.rank() == 3 && re == im && x[1] == re[0] && x[2] > 0 && !re.is_empty(),
             "spectral_conv: {x} with weights {re} and {im}: expected [batch, in, length], twice [in, out, modes]"
         );
+        let pointwise_fits = inputs.get(3).is_none_or(|w| **w == [re[1], re[0], 1]);
+        let bias_fits = inputs.get(4).is_none_or(|b| **b == [re[1]]);
+        assert!(
+            pointwise_fits && bias_fits,
+            "spectral_conv: {x} with weights {re} beside {:?}: expected [out, in, 1] and [out]",
+            &inputs[3..]
+        );
         Shapes::from_elem(x.with(1, re[1]), 1)
     }
 
@@ -81,6 +99,11 @@ impl<T: Float> Op<T> for SpectralConv {
             }
         });
         plan.synthesise(&mixed, y[0], false, &pool);
+        if let Some(pointwise) = x.get(3) {
+            let bias = x.get(4).map(|bias| bias.data);
+            let after = After { accumulate: true, bias, activation: Activation::Identity };
+            convolution::forward(&sizes.pointwise(), x[0].data, pointwise.data, y[0], after);
+        }
     }
 
     fn backward(&self, at: &At<'_, T>, grads: &mut Grads<'_, T>) {
@@ -100,6 +123,17 @@ impl<T: Float> Op<T> for SpectralConv {
                 }
             });
             plan.synthesise(&mixed, grad, accumulate, at.pool);
+            if let Some(pointwise) = at.x.get(3) {
+                convolution::adjoint(&sizes.pointwise(), at.grad(0), pointwise.data, grad, adding(true), at.pool);
+            }
+        }
+        if at.x.len() > 3
+            && let Some((grad, accumulate)) = grads.write(3)
+        {
+            convolution::weight_gradient(&sizes.pointwise(), at.x[0].data, at.grad(0), grad, accumulate, at.pool);
+        }
+        if at.x.len() > 4 {
+            bias_gradient(at.grad(0), &at.y[0].shape, 4, grads, at.pool);
         }
         if !(grads.wanted(1) || grads.wanted(2)) {
             return;
@@ -134,8 +168,8 @@ impl<T: Float> Op<T> for SpectralConv {
 
 impl Samples for SpectralConv {
     const NAME: &'static str = "spectral_conv";
-    const DOC: &'static str =
-        "Convolution by complex weights on the lowest frequencies. neuraloperator: `SpectralConv`.";
+    const DOC: &'static str = "Convolution by complex weights on the lowest frequencies, perhaps with a linear map of \
+         each position beside it. neuraloperator: `SpectralConv`.";
     fn samples() -> Vec<Sample<Self>> {
         let sample = |x: &[usize], w: &[usize]| Sample::new(Self, -1.0..1.0, &[x, w, w]);
         vec![
@@ -145,6 +179,9 @@ impl Samples for SpectralConv {
             sample(&[2, 1, 1], &[1, 1, 1]),
             sample(&[3, 1, 66], &[1, 1, 2]),
             sample(&[0, 2, 8], &[2, 1, 3]),
+            Sample::new(Self, -1.0..1.0, &[&[2, 3, 16], &[3, 2, 5], &[3, 2, 5], &[2, 3, 1]]),
+            Sample::new(Self, -1.0..1.0, &[&[2, 2, 9], &[2, 3, 2], &[2, 3, 2], &[3, 2, 1], &[3]]),
+            Sample::new(Self, -1.0..1.0, &[&[0, 2, 4], &[2, 1, 2], &[2, 1, 2], &[1, 2, 1], &[1]]),
         ]
     }
 }
@@ -161,5 +198,16 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the sizes do not fit, or the length or the weights are empty.
     pub fn spectral_conv(self, w_re: Self, w_im: Self) -> Self {
         self.tape.record(SpectralConv, &[self, w_re, w_im])[0]
+    }
+
+    /// The sum of [`Var::spectral_conv`] and a linear map of each position, with weights `[out, in, 1]` and perhaps a
+    /// bias `[out]`, in one op: what a block of a Fourier neural operator computes (Li et al. 2021, eq. 2).
+    ///
+    /// # Panics
+    /// As [`Var::spectral_conv`].
+    pub fn spectral_conv_beside(self, w_re: Self, w_im: Self, pointwise: Self, bias: Option<Self>) -> Self {
+        let mut operands = vec![self, w_re, w_im, pointwise];
+        operands.extend(bias);
+        self.tape.record(SpectralConv, &operands)[0]
     }
 }
