@@ -153,6 +153,18 @@ fn signals_of_many_tiles_match_the_definition() {
     check::<f32>(Case { groups: 4, inputs: 1, outputs: 1, ..plain });
 }
 
+/// Of some lengths the signal is read where it is, of others a tile is copied.
+#[test]
+fn convolutions_of_width_1_match_the_definition_at_every_length() {
+    for length in [1, 15, 16, 17, 40, 48, 63, 64, 95, 1040, 1048, 2100] {
+        for (batch, groups, inputs, outputs) in [(2, 1, 5, 9), (1, 2, 3, 4), (1, 1, 7, 1)] {
+            let case = Case { batch, groups, inputs, outputs, kernel: 1, stride: 1, dilation: 1, padding: (0, 0), length };
+            check::<f64>(case);
+            check::<f32>(case);
+        }
+    }
+}
+
 #[test]
 fn a_fused_nonlinearity_gives_what_the_separate_op_gives() {
     let case = Case {

@@ -2,7 +2,8 @@
 //! signal ("implicit im2col", Chetlur et al. 2014).
 //!
 //! A tile of the signal is copied once, with its margins, so that every term of the sum is a row of that copy at some
-//! offset; a stride is taken out by the copy, which sorts positions by their remainder.
+//! offset; a stride is taken out by the copy, which sorts positions by their remainder. A convolution of width 1 reads
+//! the signal where it is.
 
 use smallvec::SmallVec;
 
@@ -61,16 +62,19 @@ struct Window {
     positions: usize,
     /// The distance between rows.
     width: usize,
+    /// Whether a tile is the signal itself from its first position on.
+    in_place: bool,
 }
 
 impl Window {
+    /// The window of terms that reach `reach` positions beyond their first, for outputs before `end`.
     fn new<T: Machine>(
         channels: usize,
         length: usize,
         step: usize,
         remainders: &[usize],
         origin: isize,
-        reach: usize,
+        (reach, end): (usize, usize),
     ) -> Self {
         let kernels = T::kernels();
         let rows = channels * remainders.len();
@@ -80,12 +84,25 @@ impl Window {
         // an odd number of cache lines, so that rows fall into different sets of the cache
         let line = 16;
         let lines = (positions + reach).div_ceil(line) + 1;
-        let width = (lines | 1) * line;
-        Self { channels, length, step, remainders: remainders.into(), origin, positions, width }
+        let unmoved = step == 1 && remainders == [0] && origin == 0 && reach == 0 && end <= length;
+        // rows that fall into fewer than half of the sets are better copied
+        let in_place = unmoved && (length / line).trailing_zeros() <= 1;
+        let width = if in_place { length } else { (lines | 1) * line };
+        Self { channels, length, step, remainders: remainders.into(), origin, positions, width, in_place }
     }
 
+    /// Elements of a copied tile.
     fn len(&self) -> usize {
-        self.channels * self.remainders.len() * self.width
+        if self.in_place { 0 } else { self.channels * self.remainders.len() * self.width }
+    }
+
+    /// The tile that starts at position `first` of one group's channels, in `scratch` unless it needs no copy.
+    fn tile<'a, T: Float>(&self, x: &'a [T], first: usize, scratch: &'a mut [T]) -> &'a [T] {
+        if self.in_place {
+            return &x[first..];
+        }
+        self.copy(x, first, scratch);
+        scratch
     }
 
     /// Copies the tile that starts at position `first` from the channels of one group.
@@ -193,8 +210,8 @@ impl Correlation {
             let weights = &weights[group * self.weights..(group + 1) * self.weights];
             let bias = after.bias.map(|bias| &bias[group * self.rows..(group + 1) * self.rows]);
             let out_at = item * self.rows * self.length;
-            with_scratch(self.window.len(), |source: &mut [T]| {
-                self.window.copy(x, first, source);
+            with_scratch(self.window.len(), |scratch: &mut [T]| {
+                let source = self.window.tile(x, first, scratch);
                 for phase in &self.phases {
                     // positions of this tile whose output exists: 0 <= u step + shift < length
                     let step = self.step as isize;
@@ -235,7 +252,7 @@ struct Part<'a, T> {
     phase: &'a Phase,
     /// Of the group.
     weights: &'a [T],
-    /// The copied signal from the first position on.
+    /// The tile from the first position on.
     source: &'a [T],
     n: usize,
 }
@@ -259,7 +276,14 @@ impl<T: Float> Part<'_, T> {
             add_weighted(weights, self.source, &self.phase.offsets, out);
             return after.activation.whole(out);
         }
-        for j in (0..self.n).step_by(kernels.cols()) {
+        let in_place = self.correlation.window.in_place;
+        let mut j = 0;
+        while j < self.n {
+            let mut cols = kernels.cols().min(self.n - j);
+            if in_place && cols > kernels.lanes {
+                // whole vectors, then the rest, which must not be read beyond
+                cols = cols / kernels.lanes * kernels.lanes;
+            }
             for i in (0..rows).step_by(kernels.rows) {
                 let height = kernels.rows.min(rows - i);
                 let mut left = [weights.as_ptr(); MAX_ROWS];
@@ -267,7 +291,8 @@ impl<T: Float> Part<'_, T> {
                     *left = left.wrapping_add((i + r.min(height - 1)) * terms);
                 }
                 // SAFETY: each row has a weight for each term; rows of the copied signal reach a whole vector beyond
-                // the last position plus the largest offset; the output holds `rows` rows of n elements.
+                // the last position plus the largest offset, and where there is no copy `cols` is either whole vectors
+                // or less than one; the output holds `rows` rows of n elements.
                 unsafe {
                     (kernels.tile)(&Tile {
                         left,
@@ -277,14 +302,15 @@ impl<T: Float> Part<'_, T> {
                         out: out.at(start + i * out_step + j),
                         out_step,
                         rows: height,
-                        cols: kernels.cols().min(self.n - j),
-                        padded: true,
+                        cols,
+                        padded: !in_place,
                         accumulate: after.accumulate,
                         bias: bias.map_or(Bias::None, |bias| Bias::Rows(bias[i..].as_ptr())),
                         relu: after.activation == Activation::Relu,
                     });
                 }
             }
+            j += cols;
         }
         for i in 0..rows {
             after.activation.finish(row(i));
@@ -306,7 +332,7 @@ fn input_window<T: Machine>(g: &Geometry) -> (Window, Vec<(usize, usize)>) {
         })
         .collect();
     let reach = g.kernel.saturating_sub(1) * g.dilation / g.stride;
-    (Window::new::<T>(g.inputs, g.length, g.stride, &remainders, -(g.padding as isize), reach), taps)
+    (Window::new::<T>(g.inputs, g.length, g.stride, &remainders, -(g.padding as isize), (reach, g.positions)), taps)
 }
 
 /// The offsets of all terms (channel, tap) in a copied tile.
@@ -341,7 +367,8 @@ pub(crate) fn adjoint<T: Float>(g: &Geometry, y: &[T], w: &[T], x: &mut [T], aft
     // the weights in the order of this sum: for each group and remainder of q + padding [inputs, outputs taps]
     let mut turned = pool.take(w.len());
     let reach = g.kernel.saturating_sub(1) * g.dilation / g.stride;
-    let window = Window::new::<T>(g.outputs, g.positions, 1, &[0], -(reach as isize), reach);
+    let (from, to) = (g.padding / g.stride, (g.padding + g.length).div_ceil(g.stride));
+    let window = Window::new::<T>(g.outputs, g.positions, 1, &[0], -(reach as isize), (reach, to));
     let mut phases = SmallVec::new();
     let mut start = 0;
     for remainder in 0..g.stride.min(g.length.max(1)) {
@@ -373,8 +400,8 @@ pub(crate) fn adjoint<T: Float>(g: &Geometry, y: &[T], w: &[T], x: &mut [T], aft
         length: g.length,
         step: g.stride,
         phases,
-        from: g.padding / g.stride,
-        to: (g.padding + g.length).div_ceil(g.stride),
+        from,
+        to,
         weights: g.weights(),
     };
     correlation.run(&turned, y, x, after);
@@ -399,14 +426,14 @@ pub(crate) fn weight_gradient<T: Float>(g: &Geometry, x: &[T], y: &[T], w: &mut 
     let mut partial = pool.take(units.div_ceil(size) * w.len());
     for_each_chunk(&mut partial, w.len(), |run, partial| {
         partial.fill(T::ZERO);
-        with_scratch(window.len(), |source: &mut [T]| {
+        with_scratch(window.len(), |scratch: &mut [T]| {
             for unit in run * size..units.min((run + 1) * size) {
                 let (item, first) = (unit / tiles, unit % tiles * window.positions);
                 let count = window.positions.min(g.positions - first);
                 for group in 0..g.groups {
                     let x = &x[(item * g.groups + group) * g.inputs * g.length..][..g.inputs * g.length];
                     let y = &y[(item * g.groups + group) * g.outputs * g.positions..][..g.outputs * g.positions];
-                    window.copy(x, first, source);
+                    let source = window.tile(x, first, scratch);
                     let partial = &mut partial[group * g.weights()..(group + 1) * g.weights()];
                     inner_products(source, &terms, y, (first, count, g.positions), partial);
                 }
