@@ -221,6 +221,29 @@ fn posteriors_of_a_million_steps_add_up_to_one_in_single_precision() {
     assert!(visits.chunks(3).all(|row| (row.iter().sum::<f64>() - 1.0).abs() < 2e-6));
 }
 
+fn thousands_of_steps_without_an_observation<T: Float>(tolerance: f64) {
+    let tape = Tape::<T>::new();
+    let lengths = [10_000, 3];
+    let emission = tape.variable(&Tensor::zeros([10_003, 15]));
+    // equal states that are left alike, so that each step's sum of scaled probabilities is above 1
+    let stay = Tensor::from_fn([15, 15], |i| T::of(if i / 15 == i % 15 { 2.0 } else { 0.0 }));
+    let (initial, transition) = (tape.full([15], 0.0).log_softmax(), tape.constant(&stay).log_softmax());
+    let values = emission.hmm_log_likelihood(initial, transition, &lengths);
+    // probabilities that add up to 1: ln 1
+    assert_close("value", &values.value().to_f64(), &[0.0, 0.0], tolerance);
+    let visits = values.sum().backward().of(emission).unwrap().to_f64();
+    assert!(visits.iter().all(|p| (p - 1.0 / 15.0).abs() < 1e-6));
+    let posteriors = emission.hmm_posteriors(initial, transition, &lengths).value().to_f64();
+    assert!(posteriors.iter().all(|p| (p - 1.0 / 15.0).abs() < 1e-6));
+}
+
+#[test]
+fn chains_whose_scaled_sums_exceed_one_stay_finite() {
+    thousands_of_steps_without_an_observation::<f64>(1e-9);
+    // the transitions themselves are rounded
+    thousands_of_steps_without_an_observation::<f32>(1e-2);
+}
+
 #[test]
 fn smoothed_viterbi_is_the_posterior_at_one_and_the_best_path_near_zero() {
     let model = Model::waves(7, 3, 0.4, 2.0);

@@ -86,8 +86,9 @@ impl LogProduct {
     #[inline(always)]
     fn times(&mut self, factor: f64) {
         self.product *= factor;
-        // factors stay above 1e-200, so that the product cannot reach 0 unless one of them is 0
-        if self.product < 1e-100 {
+        // factors lie between 1e-200 and the number of states, so that the product can neither reach 0, unless one of
+        // them is 0, nor infinity
+        if !(1e-100..1e100).contains(&self.product) {
             self.log += self.product.ln();
             self.product = 1.0;
         }
