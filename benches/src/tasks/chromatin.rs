@@ -35,13 +35,13 @@ fn steps(cell_types: Option<usize>) -> Box<dyn FnMut()> {
         cell_types: cell_types
             .map_or(Vec::new(), |types| (1..=types).map(|i| 2.0 * i as f64 / (types * (types + 1)) as f64).collect()),
     };
+    let arrays = annotator.arrays::<f32>(&tracks).expect("the tracks are valid");
     let numbers = Tensor::<f32>::from_fn([STATES, 1], |state| state as f32);
     let mut tape = Tape::<f32>::new();
     Box::new(move || {
         {
             let bound = store.bind(&tape);
-            let input = annotator.input(&tape, &tracks).expect("the tracks are valid");
-            let output = annotator.forward(Step::eval(&tape, &bound), &input).expect("the input fits");
+            let output = annotator.forward(Step::eval(&tape, &bound), &arrays.on(&tape)).expect("the input fits");
             let path = output.filtered().matmul(tape.constant(&numbers));
             let mut loss = output.posteriors().square().mean() + path.square().mean();
             loss = loss + output.ln_likelihood.square().mean();

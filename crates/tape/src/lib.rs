@@ -91,7 +91,7 @@ registry::registry! {
         gather::IndexSelect, gather::Gather, gather::ScatterAdd,
         segment::SegmentSum, segment::SegmentMax, segment::SegmentSoftmax,
         counts::NegativeBinomial, counts::Poisson,
-        hmm::HmmLogLikelihood, hmm::HmmPosteriors, crf::PathLogWeight,
+        hmm::HmmLogLikelihood, hmm::HmmPosteriors, hmm_filter::HmmFilter, crf::PathLogWeight,
         fourier::Rfft, fourier::Irfft, spectral_conv::SpectralConv, fft_conv::FftConv1d,
         pooling::MaxPool1d, pooling::AvgPool1d, group_norm::GroupNorm, rms_norm::RmsNorm,
         kalman::LinearGaussian, selective_scan::SelectiveScan,

@@ -7,7 +7,6 @@ use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use super::emission::{Emission, Observed};
-use super::filter::Filter;
 use super::model::{ChromHmmModel, StateOrder};
 
 /// The configuration of a [`ChromatinStateAnnotator`].
@@ -169,9 +168,7 @@ impl<'t, T: Float> ChromatinOutput<'t, T> {
 
     /// `[bins, states]` probability of each state given the bins up to its own.
     pub fn filtered(&self) -> Var<'t, T> {
-        let filter = Filter { lengths: self.lengths.clone() };
-        let operands = [self.ln_emissions, self.ln_initial, self.ln_transitions];
-        self.ln_emissions.tape().custom(filter, &operands)[0]
+        self.ln_emissions.hmm_filter(self.ln_initial, self.ln_transitions, &self.lengths)
     }
 }
 

@@ -14,7 +14,6 @@ mod division;
 mod em;
 mod emission;
 mod enrichment;
-mod filter;
 mod fit;
 mod gradient;
 mod java;

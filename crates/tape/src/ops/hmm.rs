@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::float::Float;
 use crate::kernels::buffer::{Buffer, Pool};
-use crate::kernels::markov::{Chain, Scratch, padded};
+use crate::kernels::markov::{Chain, Cotangent, Scratch, padded};
 use crate::kernels::{for_each_piece, split_pieces};
 use crate::op::{Array, At, Grads, Op, Sample, Samples, Saved, Shapes};
 use crate::shape::Shape;
@@ -59,23 +59,31 @@ pub(crate) fn groups(lengths: &[usize]) -> Vec<(Range<usize>, Range<usize>)> {
 }
 
 /// What the filter leaves for the other passes.
-struct Filtered<'a, T> {
+pub(super) struct Filtered<'a, T> {
     /// `[steps, padded states]`
-    rows: &'a [T],
+    pub rows: &'a [T],
     /// `[steps]`
-    scale: &'a [T],
+    pub scale: &'a [T],
     /// For each sequence whether its rows are scaled probabilities (1) or logarithms (0).
-    scaled: &'a [T],
+    pub scaled: &'a [T],
     /// The log-likelihood of each sequence.
-    values: &'a [T],
+    pub values: &'a [T],
 }
 
-fn chain<'a, T: Float>(x: &[Array<'a, T>], pool: &Pool<T>) -> Chain<'a, T> {
+impl<'a, T: Float> Filtered<'a, T> {
+    /// The rows of one sequence and their sums, and whether they are scaled.
+    pub fn of(&self, sequence: usize, steps: Range<usize>, width: usize) -> (&'a [T], &'a [T], bool) {
+        let rows = &self.rows[steps.start * width..steps.end * width];
+        (rows, &self.scale[steps], self.scaled[sequence] == T::ONE)
+    }
+}
+
+pub(super) fn chain<'a, T: Float>(x: &[Array<'a, T>], pool: &Pool<T>) -> Chain<'a, T> {
     Chain::new(x[0].data, x[1].data, x.get(3).map_or(&[], |last| last.data), pool)
 }
 
 /// Filters every sequence into arrays of `steps x width`, `steps`, `sequences` and `sequences` elements.
-fn filter_all<T: Float>(
+pub(super) fn filter_all<T: Float>(
     lengths: &[usize],
     x: &[Array<'_, T>],
     pool: &Pool<T>,
@@ -114,7 +122,7 @@ struct Shared<T: Float> {
 
 /// Runs `work(sequence, its part of emissions, their gradient, transition counts)` for every sequence, which writes the
 /// gradient of the emissions and the counts; weighs both by `weight(sequence)` and adds them to all gradients.
-fn back_by_sequences<T: Float>(
+pub(super) fn back_by_sequences<T: Float>(
     lengths: &[usize],
     at: &At<'_, T>,
     grads: &mut Grads<'_, T>,
@@ -235,9 +243,8 @@ fn smooth<T: Float>(
         counts.fill(fill);
         return;
     }
-    let rows = &filtered.rows[steps.start * chain.width..steps.end * chain.width];
-    let filtered = (rows, &filtered.scale[steps.clone()], filtered.scaled[sequence] == T::ONE);
-    chain.smooth(&emission[steps.start * chain.states..], filtered, posteriors, counts, scratch);
+    let emission = &emission[steps.start * chain.states..];
+    chain.smooth(emission, filtered.of(sequence, steps, chain.width), posteriors, counts, scratch);
 }
 
 impl<T: Float> Op<T> for HmmPosteriors {
@@ -272,38 +279,34 @@ impl<T: Float> Op<T> for HmmPosteriors {
                 start = end;
             }
         });
-        saved.kept.extend([rows, scaled, values]);
+        saved.kept.extend([rows, scale, scaled, values]);
     }
 
     fn backward(&self, at: &At<'_, T>, grads: &mut Grads<'_, T>) {
-        let (rows, scaled, values) = (&at.saved[0], &at.saved[1], &at.saved[2]);
+        let filtered = Filtered { rows: &at.saved[0], scale: &at.saved[1], scaled: &at.saved[2], values: &at.saved[3] };
         let chain = chain(at.x, at.pool);
-        let (states, width) = (chain.states, chain.width);
         let g = at.grad(0);
-        let work = |sequence: usize,
-                    steps: Range<usize>,
-                    slopes: &mut [T],
-                    counts: &mut [T],
-                    scratch: &mut Scratch<T>| {
-            let value = values[sequence];
-            if !value.is_finite() {
-                let fill = if value == T::of(f64::NEG_INFINITY) { T::ZERO } else { T::of(f64::NAN) };
-                slopes.fill(fill);
-                counts.fill(fill);
-                return;
-            }
-            let mut collected = at.pool.take(steps.len() * width);
-            let rows = &rows[steps.start * width..steps.end * width];
-            let cotangent = &g[steps.start * states..steps.end * states];
-            chain.covariance((rows, scaled[sequence] == T::ONE), cotangent, slopes, counts, scratch, &mut collected);
-        };
+        let work =
+            |sequence: usize, steps: Range<usize>, slopes: &mut [T], counts: &mut [T], scratch: &mut Scratch<T>| {
+                let value = filtered.values[sequence];
+                if !value.is_finite() {
+                    let fill = if value == T::of(f64::NEG_INFINITY) { T::ZERO } else { T::of(f64::NAN) };
+                    slopes.fill(fill);
+                    counts.fill(fill);
+                    return;
+                }
+                let from = steps.start * chain.states;
+                let (emission, cotangent) = (&at.x[2].data[from..], Cotangent::Posteriors(&g[from..]));
+                let filtered = filtered.of(sequence, steps, chain.width);
+                chain.adjoint(emission, filtered, cotangent, slopes, counts, scratch, at.pool);
+            };
         back_by_sequences(&self.lengths, at, grads, &chain, |_| T::ONE, work);
     }
 }
 
 /// Sequences of unequal lengths (also 0 and 1), few states and more than a register of states, with and without weights
 /// of the last state, and a spread of transitions that needs logarithms.
-fn chain_samples<O>(op: impl Fn(Vec<usize>) -> O) -> Vec<Sample<O>> {
+pub(super) fn chain_samples<O>(op: impl Fn(Vec<usize>) -> O) -> Vec<Sample<O>> {
     let sample = |lengths: &[usize], states: usize, last: bool, spread: f64| {
         let steps = lengths.iter().sum();
         let mut shapes = vec![vec![states], vec![states, states], vec![steps, states]];

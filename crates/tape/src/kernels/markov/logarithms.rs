@@ -1,6 +1,6 @@
-//! The recursions on logarithms, and the derivative of the posteriors in either form.
+//! The recursions on logarithms, and their adjoint.
 
-use super::{Chain, Scratch, emission_row};
+use super::{Chain, Cotangent, Scratch, emission_row};
 use crate::float::Float;
 use crate::kernels::simd_kernel;
 use crate::lane::Lane;
@@ -62,22 +62,17 @@ simd_kernel! {
 
 /// Writes to `out` (`[width, width]`) the probability of each state given its successor and the past.
 #[inline(always)]
-fn conditional<T: Float, L: Lane<Scalar = T>>(row: &[T], scaled: bool, chain: &Chain<T>, out: &mut [T]) {
+fn conditional<T: Float, L: Lane<Scalar = T>>(row: &[T], chain: &Chain<T>, out: &mut [T]) {
     let (zero, none) = (L::of(0.0), L::of(f64::NEG_INFINITY));
     let width = chain.width;
     for at in (0..width).step_by(COLUMNS) {
-        let matrix = if scaled { &chain.matrix } else { &chain.logs };
-        let offset: [L; COLUMNS] = if scaled { [zero; COLUMNS] } else { log_times_matrix(row, &chain.logs, width, at) };
+        let offset: [L; COLUMNS] = log_times_matrix(row, &chain.logs, width, at);
         let mut sum = [zero; COLUMNS];
-        for ((x, matrix), out) in row.iter().zip(matrix.chunks_exact(width)).zip(out.chunks_exact_mut(width)) {
-            let (x, matrix, out) = (L::new(*x), &matrix[at..at + COLUMNS], &mut out[at..at + COLUMNS]);
+        for ((x, logs), out) in row.iter().zip(chain.logs.chunks_exact(width)).zip(out.chunks_exact_mut(width)) {
+            let (logs, out) = (&logs[at..at + COLUMNS], &mut out[at..at + COLUMNS]);
             for j in 0..COLUMNS {
-                let weight = L::new(matrix[j]);
-                let value = if scaled {
-                    x * weight
-                } else {
-                    L::select(offset[j] == none, zero, (x + weight - offset[j]).exp())
-                };
+                let both = (L::new(*x) + L::new(logs[j]) - offset[j]).exp();
+                let value = L::select(offset[j] == none, zero, both);
                 sum[j] = sum[j] + value;
                 out[j] = value.get();
             }
@@ -92,17 +87,28 @@ fn conditional<T: Float, L: Lane<Scalar = T>>(row: &[T], scaled: bool, chain: &C
     }
 }
 
-/// The filtered distribution of a step.
+/// The filtered distribution of a step; zeros when no state explains it.
 #[inline(always)]
-fn distribution<T: Float, L: Lane<Scalar = T>>(row: &[T], scaled: bool, out: &mut [T]) {
+fn distribution<T: Float, L: Lane<Scalar = T>>(row: &[T], out: &mut [T]) {
     let mut sum = L::of(0.0);
     for (x, out) in row.iter().zip(out.iter_mut()) {
-        let value = if scaled { L::new(*x) } else { L::new(*x).exp() };
+        let value = L::new(*x).exp();
         sum = sum + value;
         *out = value.get();
     }
-    let scale = L::select(sum > L::of(0.0), sum.recip(), L::of(0.0));
+    let scale = L::select(sum == L::of(0.0), sum, sum.recip());
     out.iter_mut().for_each(|x| *x = (L::new(*x) * scale).get());
+}
+
+simd_kernel! {
+    /// Writes the filtered probabilities of a sequence.
+    pub(super) fn normalise_logs [T, L](rows: &[T], chain: &Chain<T>, probabilities: &mut [T], row: &mut [T]) {
+        let row = &mut row[..chain.width];
+        for (logs, out) in rows.chunks_exact(chain.width).zip(probabilities.chunks_exact_mut(chain.states)) {
+            distribution::<T, L>(logs, row);
+            out.copy_from_slice(&row[..chain.states]);
+        }
+    }
 }
 
 simd_kernel! {
@@ -112,13 +118,13 @@ simd_kernel! {
         let (width, states) = (chain.width, chain.states);
         let steps = rows.len() / width;
         let smoothed = &mut scratch.rows[..width];
-        distribution::<T, L>(&rows[(steps - 1) * width..], false, smoothed);
+        distribution::<T, L>(&rows[(steps - 1) * width..], smoothed);
         for step in (0..steps).rev() {
             posteriors[step * states..][..states].copy_from_slice(&smoothed[..states]);
             if step == 0 {
                 break;
             }
-            conditional::<T, L>(&rows[(step - 1) * width..][..width], false, chain, &mut scratch.conditional);
+            conditional::<T, L>(&rows[(step - 1) * width..][..width], chain, &mut scratch.conditional);
             let successor: &mut [T] = &mut scratch.smoothed[..width];
             successor.copy_from_slice(smoothed);
             for i in 0..states {
@@ -135,12 +141,25 @@ simd_kernel! {
     }
 }
 
+/// Writes to `now` the cotangent of a step plus what is there, less the mean under the distribution `share`.
+#[inline(always)]
+fn add_centred<T: Float, L: Lane<Scalar = T>>(cotangent: &[T], share: &[T], now: &mut [T]) {
+    let mut mean = L::of(0.0);
+    for ((now, g), share) in now.iter_mut().zip(cotangent).zip(share) {
+        *now = (L::new(*now) + L::new(*g)).get();
+        mean = L::new(*share).mul_add(L::new(*now), mean);
+    }
+    now[..cotangent.len()].iter_mut().for_each(|x| *x = (L::new(*x) - mean).get());
+}
+
 simd_kernel! {
-    pub(super) fn covariance_pass [T, L](
-        filtered: (&[T], bool), chain: &Chain<T>, cotangent: &[T], out: (&mut [T], &mut [T]), scratch: &mut Scratch<T>,
+    /// With P the probability of a state given its successor and the past, F(t) = cotangent(t) + F(t-1) P is what the past
+    /// of a state is expected to have collected: of posteriors' cotangents; none of the filter's.
+    pub(super) fn adjoint_logs [T, L](
+        rows: &[T], chain: &Chain<T>, cotangent: Cotangent<'_, T>, out: (&mut [T], &mut [T]), scratch: &mut Scratch<T>,
         collected: &mut [T],
     ) {
-        let ((rows, scaled), (slopes, counts)) = (filtered, out);
+        let (slopes, counts) = out;
         let (width, states) = (chain.width, chain.states);
         let steps = rows.len() / width;
         let zero = L::of(0.0);
@@ -148,36 +167,41 @@ simd_kernel! {
         let (smoothed, rest) = scratch.rows.split_at_mut(width);
         let (slope, rest) = rest.split_at_mut(width);
         let (prediction, share) = rest.split_at_mut(width);
-        // what the past is expected to have collected, given the state; only differences between states matter, so
-        // each step's mean is taken off
-        for step in 0..steps {
-            let (before, now) = collected.split_at_mut(step * width);
-            let now = &mut now[..width];
-            now.fill(T::ZERO);
-            if step > 0 {
-                conditional::<T, L>(&rows[(step - 1) * width..][..width], scaled, chain, p);
-                expected::<T, L>(p, &before[(step - 1) * width..], states, now);
+        let of_step = |step: usize| step * states..(step + 1) * states;
+        collected.fill(T::ZERO);
+        if let Cotangent::Posteriors(cotangent) = cotangent {
+            // only differences between states matter, so each step's mean is taken off
+            for step in 0..steps {
+                let (before, now) = collected.split_at_mut(step * width);
+                let now = &mut now[..width];
+                if step > 0 {
+                    conditional::<T, L>(&rows[(step - 1) * width..][..width], chain, p);
+                    expected::<T, L>(p, &before[(step - 1) * width..], states, now);
+                }
+                distribution::<T, L>(&rows[step * width..][..width], share);
+                add_centred::<T, L>(&cotangent[of_step(step)], share, now);
             }
-            distribution::<T, L>(&rows[step * width..][..width], scaled, share);
-            let mut mean = zero;
-            for i in 0..states {
-                now[i] = (L::new(now[i]) + L::new(cotangent[step * states + i])).get();
-                mean = L::new(share[i]).mul_add(L::new(now[i]), mean);
-            }
-            now[..states].iter_mut().for_each(|f| *f = (L::new(*f) - mean).get());
         }
         // the last step's mean is zero now
-        smoothed.copy_from_slice(share);
+        distribution::<T, L>(&rows[(steps - 1) * width..], smoothed);
         for i in 0..width {
-            slope[i] = (L::new(share[i]) * L::new(collected[(steps - 1) * width + i])).get();
+            slope[i] = (L::new(smoothed[i]) * L::new(collected[(steps - 1) * width + i])).get();
         }
         for step in (0..steps).rev() {
-            slopes[step * states..][..states].copy_from_slice(&slope[..states]);
+            if let Cotangent::Filter(cotangent) = cotangent {
+                distribution::<T, L>(&rows[step * width..][..width], share);
+                prediction.fill(T::ZERO);
+                add_centred::<T, L>(&cotangent[of_step(step)], share, prediction);
+                for i in 0..states {
+                    slope[i] = L::new(share[i]).mul_add(L::new(prediction[i]), L::new(slope[i])).get();
+                }
+            }
+            slopes[of_step(step)].copy_from_slice(&slope[..states]);
             if step == 0 {
                 break;
             }
             let past = &collected[(step - 1) * width..][..width];
-            conditional::<T, L>(&rows[(step - 1) * width..][..width], scaled, chain, p);
+            conditional::<T, L>(&rows[(step - 1) * width..][..width], chain, p);
             prediction.fill(T::ZERO);
             expected::<T, L>(p, past, states, prediction);
             let (later, later_slope) = scratch.smoothed[..2 * width].split_at_mut(width);

@@ -4,14 +4,16 @@
 //! Rows of states are padded to a multiple of a register; padding has probability 0. Scaled form: a(t) = (a(t-1) M)
 //! e(t) / sum a(t-1) (Rabiner 1989, section V.A, with the division one step late, off the critical path).
 
+mod adjoint;
 mod logarithms;
 mod scaled;
 
 use crate::float::Float;
 use crate::kernels::buffer::{Buffer, Pool};
 
-use logarithms::{covariance_pass, filter_logs, smooth_logs};
-use scaled::{filter_scaled, smooth_scaled};
+use adjoint::{adjoint_scaled, collect_scaled};
+use logarithms::{adjoint_logs, filter_logs, normalise_logs, smooth_logs};
+use scaled::{filter_scaled, normalise_scaled, smooth_scaled};
 
 /// Steps whose emissions are prepared together: they stay in the first-level cache.
 const BLOCK: usize = 64;
@@ -140,32 +142,82 @@ impl<'a, T: Float> Chain<'a, T> {
             let floor = T::of(limits::<T>().floor);
             scratch.counts.fill(T::ZERO);
             smooth_scaled(emission, self, (rows, scale), posteriors, scratch, floor);
-            for ((counts, raw), weight) in counts.iter_mut().zip(scratch.counts.iter()).zip(self.matrix.iter()) {
-                *counts += *raw * *weight;
-            }
+            self.add_counts(counts, scratch);
         } else {
             smooth_logs(rows, self, posteriors, counts, scratch);
         }
     }
 
-    /// The gradient of the inner product of a filtered sequence's posteriors with `cotangent` (`[steps, states]`):
-    /// to the emissions (written to `slopes`) and to the transitions (added to `counts`).
-    ///
-    /// Posteriors are the gradient of the log-likelihood, so this is a product of its Hessian with `cotangent`: the
-    /// derivative of filtering and smoothing along it. With P the probability of a state given its successor and the
-    /// past, F(t) = cotangent(t) + F(t-1) P is what the past of a state is expected to have collected.
-    pub fn covariance(
+    /// Writes the probabilities `[steps, states]` of a filtered sequence, given its steps so far; zeros from the step on
+    /// that no state explains.
+    pub fn normalise(
         &self,
-        (rows, scaled): (&[T], bool),
-        cotangent: &[T],
+        (rows, scale, scaled): (&[T], &[T], bool),
+        probabilities: &mut [T],
+        scratch: &mut Scratch<T>,
+    ) {
+        if scaled {
+            normalise_scaled(rows, scale, self, probabilities, &mut scratch.block);
+        } else {
+            normalise_logs(rows, self, probabilities, &mut scratch.rows);
+        }
+    }
+
+    /// The gradient of the inner product of a filtered sequence's probabilities with a cotangent: to the emissions
+    /// (written to `slopes`) and to the transitions (added to `counts`).
+    ///
+    /// Posteriors are the gradient of the log-likelihood, so for them this is a product of its Hessian with the
+    /// cotangent: the derivative of filtering and smoothing along it.
+    #[allow(clippy::too_many_arguments)]
+    pub fn adjoint(
+        &self,
+        emission: &[T],
+        (rows, scale, scaled): (&[T], &[T], bool),
+        cotangent: Cotangent<'_, T>,
         slopes: &mut [T],
         counts: &mut [T],
         scratch: &mut Scratch<T>,
-        collected: &mut [T],
+        pool: &Pool<T>,
     ) {
-        if !rows.is_empty() {
-            covariance_pass((rows, scaled), self, cotangent, (slopes, counts), scratch, collected);
+        let steps = scale.len();
+        if steps == 0 {
+            return;
         }
+        let wanted = if cotangent.is_filter() && scaled { 0 } else { steps };
+        let (mut collected, mut offsets) = (pool.take(wanted * self.width), pool.take(wanted));
+        if !scaled {
+            return adjoint_logs(rows, self, cotangent, (slopes, counts), scratch, &mut collected);
+        }
+        let floor = T::of(limits::<T>().floor);
+        scratch.counts.fill(T::ZERO);
+        if let Cotangent::Posteriors(g) = cotangent {
+            let out = (&mut collected[..], &mut offsets[..]);
+            collect_scaled(emission, self, (rows, scale), g, out, scratch, floor);
+        }
+        adjoint_scaled(emission, self, (rows, scale), cotangent, (&collected, &offsets), slopes, scratch, floor);
+        self.add_counts(counts, scratch);
+    }
+
+    /// Adds the counts in `scratch`, times the transitions.
+    fn add_counts(&self, counts: &mut [T], scratch: &Scratch<T>) {
+        for ((counts, raw), weight) in counts.iter_mut().zip(scratch.counts.iter()).zip(self.matrix.iter()) {
+            *counts += *raw * *weight;
+        }
+    }
+}
+
+/// The gradient of probabilities `[steps, states]`, from the sequence's first step on.
+#[derive(Clone, Copy)]
+pub(crate) enum Cotangent<'a, T> {
+    /// Of those given the whole sequence.
+    Posteriors(&'a [T]),
+    /// Of those given the steps so far.
+    Filter(&'a [T]),
+}
+
+impl<T> Cotangent<'_, T> {
+    fn is_filter(&self) -> bool {
+        matches!(self, Self::Filter(_))
     }
 }
 
@@ -173,8 +225,11 @@ impl<'a, T: Float> Chain<'a, T> {
 pub(crate) struct Scratch<T: Float> {
     /// Prepared emissions of a block of steps.
     block: Buffer<T>,
-    /// Posteriors of a block of steps.
+    /// Posteriors, or slopes, of a block of steps.
     smoothed: Buffer<T>,
+    /// For adjoints: cotangents and what lies ahead, of a block of steps.
+    centred: Buffer<T>,
+    ahead: Buffer<T>,
     counts: Buffer<T>,
     conditional: Buffer<T>,
     /// Four rows.
@@ -186,12 +241,33 @@ impl<T: Float> Scratch<T> {
         Self {
             block: pool.take(BLOCK * width),
             smoothed: pool.take(BLOCK * width),
+            centred: pool.take(BLOCK * width),
+            ahead: pool.take(BLOCK * width),
             counts: pool.take(width * width),
             conditional: pool.take(width * width),
             rows: pool.take(4 * width),
         }
     }
 }
+
+/// A step's row of an array `[steps, states]` (which may go on after the sequence), padded with `fill`.
+#[inline(always)]
+fn padded_row<T: Float, const N: usize>(x: &[T], (step, states): (usize, usize), fill: T, row: &mut [T]) {
+    for (block, row) in row.chunks_exact_mut(N).enumerate() {
+        let at = step * states + block * N;
+        let inside = states - (block * N).min(states);
+        if let Some(x) = x.get(at..at + N) {
+            for j in 0..N {
+                row[j] = if j < inside { x[j] } else { fill };
+            }
+        } else {
+            for (j, slot) in row.iter_mut().enumerate() {
+                *slot = if j < inside { x[at + j] } else { fill };
+            }
+        }
+    }
+}
+
 /// The log-weights of a step's emissions, with those of the first and the last state, padded with negative infinity.
 #[inline(always)]
 fn emission_row<T: Float, const N: usize>(
@@ -200,21 +276,7 @@ fn emission_row<T: Float, const N: usize>(
     (step, steps): (usize, usize),
     row: &mut [T],
 ) {
-    let states = chain.states;
-    let none = T::of(f64::NEG_INFINITY);
-    for (block, row) in row.chunks_exact_mut(N).enumerate() {
-        let at = step * states + block * N;
-        let inside = states - (block * N).min(states);
-        if let Some(emission) = emission.get(at..at + N) {
-            for j in 0..N {
-                row[j] = if j < inside { emission[j] } else { none };
-            }
-        } else {
-            for (j, slot) in row.iter_mut().enumerate() {
-                *slot = if j < inside { emission[at + j] } else { none };
-            }
-        }
-    }
+    padded_row::<T, N>(emission, (step, chain.states), T::of(f64::NEG_INFINITY), row);
     if step == 0 {
         row.iter_mut().zip(chain.initial).for_each(|(row, weight)| *row += *weight);
     }

@@ -7,7 +7,7 @@ use crate::lane::Lane;
 
 /// Adds the lanes pairwise.
 #[inline(always)]
-fn add_lanes<L: Lane, const N: usize>(mut lanes: [L; N]) -> L {
+pub(super) fn add_lanes<L: Lane, const N: usize>(mut lanes: [L; N]) -> L {
     let mut width = N / 2;
     while width > 0 {
         for j in 0..width {
@@ -32,7 +32,7 @@ fn reduce_lanes<L: Lane, const N: usize>(mut lanes: [L; N], pick: impl Fn(L, L) 
 
 /// N columns of x M, from column `start` on.
 #[inline(always)]
-fn times_matrix<T: Float, L: Lane<Scalar = T>, const N: usize>(
+pub(super) fn times_matrix<T: Float, L: Lane<Scalar = T>, const N: usize>(
     x: &[T],
     matrix: &[T],
     width: usize,
@@ -57,7 +57,7 @@ fn times_matrix<T: Float, L: Lane<Scalar = T>, const N: usize>(
 /// Replaces a row of logarithms by exp(row - largest), at least exp(floor) where it is possible at all; returns the
 /// largest, or 0 when nothing is possible.
 #[inline(always)]
-fn scale_row<T: Float, L: Lane<Scalar = T>, const N: usize>(row: &mut [T], floor: T) -> T {
+pub(super) fn scale_row<T: Float, L: Lane<Scalar = T>, const N: usize>(row: &mut [T], floor: T) -> T {
     let none = L::of(f64::NEG_INFINITY);
     let mut largest = [none; N];
     for row in row.chunks_exact(N) {
@@ -157,9 +157,35 @@ simd_kernel! {
     }
 }
 
+simd_kernel! {
+    /// Writes the filtered probabilities of a sequence; zeros from the step on that no state explains.
+    pub(super) fn normalise_scaled [T, L](rows: &[T], scale: &[T], chain: &Chain<T>, out: &mut [T], block: &mut [T]) {
+        let (width, states) = (chain.width, chain.states);
+        let rows = rows.chunks(BLOCK * width).zip(scale.chunks(BLOCK)).zip(out.chunks_mut(BLOCK * states));
+        for ((rows, scale), out) in rows {
+            let block = &mut block[..rows.len()];
+            for ((row, sum), block) in rows.chunks_exact(width).zip(scale).zip(block.chunks_exact_mut(width)) {
+                let sum = L::new(*sum);
+                let factor = L::select(sum == L::of(0.0), sum, sum.recip());
+                block.iter_mut().zip(row).for_each(|(out, x)| *out = (L::new(*x) * factor).get());
+            }
+            match width {
+                8 => unpad::<T, 8>(block, width, states, out),
+                16 => unpad::<T, 16>(block, width, states, out),
+                _ => unpad::<T, 1>(block, width, states, out),
+            }
+        }
+    }
+}
+
 /// counts += a^T w for `[count, width]` arrays.
 #[inline(always)]
-fn add_outer_products<T: Float, L: Lane<Scalar = T>, const N: usize>(a: &[T], w: &[T], width: usize, counts: &mut [T]) {
+pub(super) fn add_outer_products<T: Float, L: Lane<Scalar = T>, const N: usize>(
+    a: &[T],
+    w: &[T],
+    width: usize,
+    counts: &mut [T],
+) {
     for at in (0..width).step_by(N) {
         for i in (0..width).step_by(4) {
             let mut sums = [[L::of(0.0); N]; 4];
@@ -184,7 +210,7 @@ fn add_outer_products<T: Float, L: Lane<Scalar = T>, const N: usize>(a: &[T], w:
 
 /// Writes padded rows one after the other without their padding.
 #[inline(always)]
-fn unpad<T: Float, const N: usize>(rows: &[T], width: usize, states: usize, out: &mut [T]) {
+pub(super) fn unpad<T: Float, const N: usize>(rows: &[T], width: usize, states: usize, out: &mut [T]) {
     for (k, row) in rows.chunks_exact(width).enumerate() {
         let at = k * states;
         // a whole register goes over into the next row, which is written afterwards
