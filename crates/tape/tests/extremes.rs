@@ -40,6 +40,61 @@ fn softmax_gives_zero_to_minus_infinity_and_keeps_rows_apart() {
     assert!(slopes[..3].iter().all(|s| s.is_finite()));
 }
 
+/// Values and slopes of softmax, log_softmax and log_sum_exp, in double precision and naively.
+fn softmax_family(x: &[f64], g: &[f64]) -> [Vec<f64>; 6] {
+    let largest = x.iter().copied().fold(-INF, f64::max);
+    let total: f64 = x.iter().map(|x| (x - largest).exp()).sum();
+    let p: Vec<f64> = x.iter().map(|x| (x - largest).exp() / total).collect();
+    let ln_total = largest + total.ln();
+    let ln_p = x.iter().map(|x| x - ln_total).collect();
+    let along: f64 = p.iter().zip(g).map(|(p, g)| p * g).sum();
+    let sum: f64 = g.iter().sum();
+    let slopes = p.iter().zip(g).map(|(p, g)| p * (g - along)).collect();
+    let ln_slopes = p.iter().zip(g).map(|(p, g)| g - p * sum).collect();
+    let of_total = p.iter().map(|p| p * g[0]).collect();
+    [p, ln_p, vec![ln_total], slopes, ln_slopes, of_total]
+}
+
+fn narrow_rows<T: Float>(tolerance: f64) {
+    const ROWS: usize = 5;
+    let family: [for<'t> fn(Var<'t, T>) -> Var<'t, T>; 3] = [|x| x.softmax(), |x| x.log_softmax(), |x| x.log_sum_exp()];
+    // single-precision numbers in either precision
+    let number = |i: usize, k: f64| f64::from((3.0 * (k * i as f64).sin()) as f32);
+    for (width, k) in (1..=40).flat_map(|width| (0..3).map(move |k| (width, k))) {
+        let mut x: Vec<f64> = (0..ROWS * width).map(|i| number(i + width, 1.7)).collect();
+        let g: Vec<f64> = (0..ROWS * width).map(|i| number(i, 0.9)).collect();
+        // the first row has entries far away and impossible ones; log_softmax takes off a rounded ln-sum
+        let far = if k == 1 { 100.0 } else { 1e6 };
+        x[0] = far;
+        if width > 2 {
+            (x[1], x[2]) = (far - 1.0, -INF);
+        }
+        let tape = Tape::<T>::new();
+        let v = tape.variable(&Tensor::from_f64([ROWS, width], &x));
+        let y = family[k](v);
+        // of log_sum_exp one number a row
+        let each = if k == 2 { 1 } else { width };
+        let cotangent: Vec<f64> = g.chunks(width).flat_map(|g| g[..each].to_vec()).collect();
+        let slopes = y.backward_with(&Tensor::from_f64(&*y.shape(), &cotangent)).of(v).unwrap().to_f64();
+        let y = y.value().to_f64();
+        for (row, (x, g)) in x.chunks(width).zip(g.chunks(width)).enumerate() {
+            let expected = softmax_family(x, g);
+            let values = y[row * each..][..each].iter().zip(&expected[k]);
+            for (found, expected) in values.chain(slopes[row * width..][..width].iter().zip(&expected[k + 3])) {
+                let size = if k == 1 && row == 0 { far } else { expected.abs() };
+                let near = (found - expected).abs() <= tolerance * size.max(width as f64);
+                assert!(near || found == expected, "op {k}, width {width}, row {row}: {found}, not {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_of_any_width_have_the_softmax_family_of_a_naive_loop() {
+    narrow_rows::<f32>(1e-6);
+    narrow_rows::<f64>(1e-14);
+}
+
 #[test]
 fn a_row_of_one_has_probability_one() {
     let tape = Tape::<f32>::new();

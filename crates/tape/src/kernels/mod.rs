@@ -12,6 +12,7 @@ pub(crate) mod indexed;
 pub(crate) mod markov;
 pub(crate) mod math32;
 pub(crate) mod reduce;
+pub(crate) mod rows;
 pub(crate) mod selective_scan;
 pub(crate) mod strided;
 pub(crate) mod sweep;

@@ -1,8 +1,10 @@
 //! ln of a sum of exponentials along an axis.
 
 use crate::float::Float;
+use crate::kernels::rows::{RowKernel, map_rows};
 use crate::kernels::{COLUMNS, fold_columns, for_each_block_run, for_each_chunk, for_each_column_run, larger};
 use crate::kernels::{rows_per_chunk, simd_kernel};
+use crate::lane::Lane;
 use crate::op::{Array, At, Grads, Op, Sample, Samples, Saved, Shapes};
 use crate::ops::softmax::log_sum_exp_rows;
 use crate::shape::Shape;
@@ -40,21 +42,31 @@ simd_kernel! {
     }
 }
 
+/// y and g of each row.
+struct BackRow<'a, T>(&'a [T], &'a [T]);
+
+impl<T: Float> RowKernel<T, 1> for BackRow<'_, T> {
+    const FILL: [f64; 1] = [0.0];
+    const ADDS: bool = true;
+    #[inline(always)]
+    fn row<L: Lane<Scalar = T>>(&self, index: usize, [x]: [&[T]; 1], grad: &mut [T]) {
+        let (y, g) = (L::new(self.0[index]), L::new(self.1[index]));
+        for (x, grad) in x.iter().zip(grad) {
+            *grad = back_one(L::new(*x), y, g, L::new(*grad)).get();
+        }
+    }
+}
+
 simd_kernel! {
     /// The same for whole rows: y and g one number a row of n elements.
     fn log_sum_exp_back_rows [T, L](x: &[T], y: &[T], g: &[T], grad: &mut [T], n: usize) {
-        for (row, (x, grad)) in x.chunks_exact(n).zip(grad.chunks_exact_mut(n)).enumerate() {
-            let (y, g) = (L::new(y[row]), L::new(g[row]));
-            for (x, grad) in x.iter().zip(grad) {
-                *grad = back_one(L::new(*x), y, g, L::new(*grad)).get();
-            }
-        }
+        map_rows::<T, L, 1, _>(BackRow(y, g), [x], grad, n);
     }
 }
 
 /// grad + e^(x - y) g; a column of minus infinities has no slope.
 #[inline(always)]
-fn back_one<L: crate::lane::Lane>(x: L, y: L, g: L, grad: L) -> L {
+fn back_one<L: Lane>(x: L, y: L, g: L, grad: L) -> L {
     let empty = y == L::of(f64::NEG_INFINITY);
     let y = L::select(empty, L::of(0.0), y);
     (x - y).exp().mul_add(L::select(empty, L::of(0.0), g), grad)

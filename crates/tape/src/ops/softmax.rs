@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::elementwise::MAX_PARAMETERS;
 use crate::float::Float;
+use crate::kernels::rows::{RowKernel, map_rows};
 use crate::kernels::{max_of, simd_kernel, sum_of};
 use crate::lane::Lane;
 use crate::rows::RowFunction;
@@ -14,19 +15,31 @@ pub struct Softmax;
 /// ln softmax over the last axis.
 pub struct LogSoftmax;
 
+/// What changes neither a maximum nor a sum of exponentials.
+const NOTHING: f64 = f64::NEG_INFINITY;
+
+struct SoftmaxRow;
+
+impl<T: Float> RowKernel<T, 1> for SoftmaxRow {
+    const FILL: [f64; 1] = [NOTHING];
+    const ADDS: bool = false;
+    #[inline(always)]
+    fn row<L: Lane<Scalar = T>>(&self, _: usize, [x]: [&[T]; 1], y: &mut [T]) {
+        let max = max_of([x], |[x]: [L; 1]| x);
+        for (x, y) in x.iter().zip(y.iter_mut()) {
+            *y = (L::new(*x) - max).exp().get();
+        }
+        let scale = sum_of([y], |[y]: [L; 1]| y).recip();
+        for y in y.iter_mut() {
+            *y = (L::new(*y) * scale).get();
+        }
+    }
+}
+
 simd_kernel! {
     /// Softmax of rows of `width` elements.
     fn softmax_rows [T, L](x: &[T], y: &mut [T], width: usize) {
-        for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
-            let max = max_of([x], |[x]: [L; 1]| x);
-            for (x, y) in x.iter().zip(y.iter_mut()) {
-                *y = (L::new(*x) - max).exp().get();
-            }
-            let scale = sum_of([y], |[y]: [L; 1]| y).recip();
-            for y in y.iter_mut() {
-                *y = (L::new(*y) * scale).get();
-            }
-        }
+        map_rows::<T, L, 1, _>(SoftmaxRow, [x], y, width);
     }
 }
 
@@ -48,13 +61,36 @@ simd_kernel! {
     }
 }
 
+struct LogSoftmaxRow;
+
+impl<T: Float> RowKernel<T, 1> for LogSoftmaxRow {
+    const FILL: [f64; 1] = [NOTHING];
+    const ADDS: bool = false;
+    #[inline(always)]
+    fn row<L: Lane<Scalar = T>>(&self, _: usize, [x]: [&[T]; 1], y: &mut [T]) {
+        let offset = log_sum_exp_row::<T, L>(x);
+        for (x, y) in x.iter().zip(y.iter_mut()) {
+            *y = (L::new(*x) - offset).get();
+        }
+    }
+}
+
 simd_kernel! {
     fn log_softmax_rows [T, L](x: &[T], y: &mut [T], width: usize) {
-        for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
-            let offset = log_sum_exp_row::<T, L>(x);
-            for (x, y) in x.iter().zip(y.iter_mut()) {
-                *y = (L::new(*x) - offset).get();
-            }
+        map_rows::<T, L, 1, _>(LogSoftmaxRow, [x], y, width);
+    }
+}
+
+struct SoftmaxBack;
+
+impl<T: Float> RowKernel<T, 2> for SoftmaxBack {
+    const FILL: [f64; 2] = [0.0; 2];
+    const ADDS: bool = true;
+    #[inline(always)]
+    fn row<L: Lane<Scalar = T>>(&self, _: usize, [y, g]: [&[T]; 2], grad: &mut [T]) {
+        let dot = sum_of([g, y], |[g, y]: [L; 2]| g * y);
+        for (grad, (y, g)) in grad.iter_mut().zip(y.iter().zip(g)) {
+            *grad = L::new(*y).mul_add(L::new(*g) - dot, L::new(*grad)).get();
         }
     }
 }
@@ -62,11 +98,20 @@ simd_kernel! {
 simd_kernel! {
     /// grad += y (g - sum(g y)) by rows.
     fn softmax_back [T, L](y: &[T], g: &[T], grad: &mut [T], width: usize) {
-        for ((y, g), grad) in y.chunks_exact(width).zip(g.chunks_exact(width)).zip(grad.chunks_exact_mut(width)) {
-            let dot = sum_of([g, y], |[g, y]: [L; 2]| g * y);
-            for i in 0..width {
-                grad[i] = (L::new(y[i])).mul_add(L::new(g[i]) - dot, L::new(grad[i])).get();
-            }
+        map_rows::<T, L, 2, _>(SoftmaxBack, [y, g], grad, width);
+    }
+}
+
+struct LogSoftmaxBack;
+
+impl<T: Float> RowKernel<T, 2> for LogSoftmaxBack {
+    const FILL: [f64; 2] = [0.0; 2];
+    const ADDS: bool = true;
+    #[inline(always)]
+    fn row<L: Lane<Scalar = T>>(&self, _: usize, [y, g]: [&[T]; 2], grad: &mut [T]) {
+        let total = sum_of([g], |[g]: [L; 1]| g);
+        for (grad, (y, g)) in grad.iter_mut().zip(y.iter().zip(g)) {
+            *grad = (L::new(*grad) + L::new(*g) - L::new(*y).exp() * total).get();
         }
     }
 }
@@ -74,12 +119,7 @@ simd_kernel! {
 simd_kernel! {
     /// grad += g - e^y sum(g) by rows.
     fn log_softmax_back [T, L](y: &[T], g: &[T], grad: &mut [T], width: usize) {
-        for ((y, g), grad) in y.chunks_exact(width).zip(g.chunks_exact(width)).zip(grad.chunks_exact_mut(width)) {
-            let total = sum_of([g], |[g]: [L; 1]| g);
-            for i in 0..width {
-                grad[i] = (L::new(grad[i]) + L::new(g[i]) - L::new(y[i]).exp() * total).get();
-            }
-        }
+        map_rows::<T, L, 2, _>(LogSoftmaxBack, [y, g], grad, width);
     }
 }
 
