@@ -158,7 +158,8 @@ fn signals_of_many_tiles_match_the_definition() {
 fn convolutions_of_width_1_match_the_definition_at_every_length() {
     for length in [1, 15, 16, 17, 40, 48, 63, 64, 95, 1040, 1048, 2100] {
         for (batch, groups, inputs, outputs) in [(2, 1, 5, 9), (1, 2, 3, 4), (1, 1, 7, 1)] {
-            let case = Case { batch, groups, inputs, outputs, kernel: 1, stride: 1, dilation: 1, padding: (0, 0), length };
+            let case =
+                Case { batch, groups, inputs, outputs, kernel: 1, stride: 1, dilation: 1, padding: (0, 0), length };
             check::<f64>(case);
             check::<f32>(case);
         }

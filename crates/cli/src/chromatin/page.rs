@@ -49,15 +49,15 @@ fn about(emission: Emission) -> &'static str {
 pub fn page(report: &Report<'_>, seed: u64) -> Result<Page> {
     let (model, data) = (report.model, report.data);
     let (states, header) = (model.states(), model.header());
-    let mut page = Page::new(format!("Chromatin states: {states} states of {} marks", header.marks.len()));
-    let cells = data.cells().len();
+    let many = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let marks = many(header.marks.len(), "mark");
+    let mut page = Page::new(format!("Chromatin states: {} of {marks}", many(states, "state")));
     page.lead(format!(
-        "{states} chromatin states of {} bins of {} bp, {} marks and {cells} cell type{}. Each state emits each mark in a \
-         way of its own and is followed by other states with probabilities of its own.",
+        "{states} chromatin states of {} bins of {} bp, {marks} and {}. Each state emits each mark in a way of its own \
+         and is followed by other states with probabilities of its own.",
         data.bins(),
         data.bin_size,
-        header.marks.len(),
-        if cells == 1 { "" } else { "s" }
+        many(data.cells().len(), "cell type"),
     ));
     page.fact("states", states.to_string()).fact("marks", header.marks.len().to_string());
     page.fact("bins", data.bins().to_string());
@@ -204,12 +204,17 @@ fn strips(section: &mut Section, report: &Report<'_>) -> Result<()> {
             .map(|mark| {
                 let all = (first..last).map(|at| value(at, mark)).filter(|v| !v.is_nan());
                 let (n, sum, squares) = all.fold((0.0, 0.0, 0.0), |(n, s, q), v| (n + 1.0, s + v, q + v * v));
-                (if n > 0.0 { squares / n - (sum / n) * (sum / n) } else { -1.0 }, mark)
+                (if n > 0.0 { (squares / n - (sum / n) * (sum / n)).max(0.0) } else { -1.0 }, mark)
             })
             .collect();
         changing.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let missing: Vec<&str> = changing
+            .iter()
+            .filter(|(variance, _)| *variance < 0.0)
+            .map(|&(_, mark)| data.marks[mark].as_str())
+            .collect();
         let mut tracks = Tracks::new(chromosome, start, last as u64 * bin);
-        for &(_, mark) in changing.iter().take(STRIP_MARKS) {
+        for &(_, mark) in changing.iter().take(STRIP_MARKS.min(marks - missing.len())) {
             let runs = (first..last).map(|at| (at as u64 * bin, (at as u64 + 1) * bin, value(at, mark)));
             tracks = tracks.signal(&data.marks[mark], runs.filter(|run| !run.2.is_nan()));
         }
@@ -225,7 +230,11 @@ fn strips(section: &mut Section, report: &Report<'_>) -> Result<()> {
                 tracks = tracks.intervals(label, boxes);
             }
         }
-        section.figure(tracks.draw()?, format!("{cell}, {chromosome} from {start} bp on."));
+        let mut caption = format!("{cell}, {chromosome} from {start} bp on.");
+        if !missing.is_empty() {
+            caption += &format!(" Not measured here: {}.", missing.join(", "));
+        }
+        section.figure(tracks.draw()?, caption);
     }
     Ok(())
 }

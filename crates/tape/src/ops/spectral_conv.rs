@@ -1,7 +1,7 @@
 //! Spectral convolution, the layer of Fourier neural operators (Li et al. 2021, eq. 4).
 
-use crate::float::Float;
 use super::convolution::{adding, bias_gradient};
+use crate::float::Float;
 use crate::kernels::activation::Activation;
 use crate::kernels::buffer::{Buffer, Pool};
 use crate::kernels::convolution::{self, After, Geometry};

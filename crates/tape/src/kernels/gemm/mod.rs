@@ -340,7 +340,8 @@ fn inner_products<T: Float>(
         let tiles = |start| columns().flat_map(move |j| (0..m).step_by(rows).map(move |i| (start, i, j)));
         for (start, i, j) in (0..k).step_by(DOTS_DEPTH).flat_map(tiles) {
             let (height, width) = (rows.min(m - i), cols.min(n - j));
-            let at = |matrix: &MatrixRef<'_, T>, row: usize, stride: usize| matrix.data[row * stride + start..].as_ptr();
+            let at =
+                |matrix: &MatrixRef<'_, T>, row: usize, stride: usize| matrix.data[row * stride + start..].as_ptr();
             // SAFETY: `gemm_with` checked that the operands hold all rows of k terms, which are contiguous, and
             // the output all elements; tasks write disjoint columns.
             unsafe {
