@@ -1,8 +1,8 @@
 //! Parameters under dotted paths, and how they meet a tape.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gradome_tape::{Float, Gradients, Shape, Tape, Tensor, Var};
 use rand::{RngExt, SeedableRng};
@@ -311,23 +311,25 @@ impl<'s, 't, T: Float> Step<'s, 't, T> {
     /// ```
     pub fn recompute<F>(self, inputs: &[Var<'t, T>], f: F) -> Var<'t, T>
     where
-        F: for<'b, 'u> Fn(Step<'b, 'u, T>, &[Var<'u, T>]) -> Var<'u, T> + 'static,
+        F: for<'b, 'u> Fn(Step<'b, 'u, T>, &[Var<'u, T>]) -> Var<'u, T> + Send + 'static,
     {
         let parameters = self.bound.vars.len();
         let operands: Vec<_> = self.bound.vars.iter().chain(inputs).copied().collect();
         let (rng, training) = (self.bound.rng.borrow().clone(), self.training);
         // what the run leaves behind: the generator as it is then, and running averages
-        let left = Rc::new(Cell::new(None));
-        let leave = Rc::clone(&left);
+        let left = Arc::new(Mutex::new(None));
+        let leave = Arc::clone(&left);
         let y = self.tape.recompute(&operands, move |tape, operands| {
             let (vars, inputs) = operands.split_at(parameters);
             let bound =
                 Bound { vars: vars.to_vec(), updates: RefCell::new(Vec::new()), rng: RefCell::new(rng.clone()) };
             let y = f(Step { tape, bound: &bound, training }, inputs);
-            leave.set(Some((bound.rng.into_inner(), bound.updates.into_inner())));
+            *leave.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some((bound.rng.into_inner(), bound.updates.into_inner()));
             y
         });
-        if let Some((rng, updates)) = left.take() {
+        let left = left.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((rng, updates)) = left {
             *self.bound.rng.borrow_mut() = rng;
             self.bound.updates.borrow_mut().extend(updates);
         }

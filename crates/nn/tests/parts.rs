@@ -3,7 +3,7 @@
 use gradome_nn::parts::Parts;
 use gradome_nn::trainer::{Loss, Progress, Scores, Task};
 use gradome_nn::{Activation, BatchNorm, Linear, ModelCard, ParamStore, Result, Rng, Step, Trainer, TrainerConfig};
-use gradome_tape::{Tensor, Var};
+use gradome_tape::{Tape, Tensor, Var};
 use rand::SeedableRng;
 
 const ROWS: usize = 23;
@@ -105,4 +105,90 @@ fn batch_statistics_in_parts_are_refused() {
     let config = TrainerConfig { parts: 2, ..TrainerConfig::default() };
     let error = Trainer::new(config, card).unwrap().quiet(true).train(&task, &mut store).unwrap_err().to_string();
     assert!(error.contains("parts") && error.contains("batch statistics"), "{error}");
+}
+
+/// The mean over some examples of each of two terms, as shares of a batch: an error and a penalty.
+fn terms<'t>(wave: &Wave, step: Step<'_, 't, f64>, rows: &[usize]) -> Vec<Var<'t, f64>> {
+    let share = rows.len() as f64 / ROWS as f64;
+    let flat = wave.hidden.forward(step, step.tape.constant(&Tensor::from_fn([rows.len(), 1], |i| rows[i] as f64)));
+    vec![wave.error(step, rows) * share, flat.sigmoid().mean() * share]
+}
+
+/// A loss that is no sum over examples, and that has a parameter of its own.
+fn curved<'t>(wave: &Wave, step: Step<'_, 't, f64>, totals: &[Var<'t, f64>]) -> Loss<'t, f64> {
+    let scale = step.param(wave.out.bias).sum().exp();
+    Loss::new((totals[0] + 0.1).ln() * scale + totals[1].square()).with("penalty", totals[1])
+}
+
+/// The numbers and the gradient of `curved` in uneven parts.
+fn curved_in_parts(count: usize, threads: usize, noise: f64) -> (Vec<(String, f64)>, Vec<f64>) {
+    let mut store = ParamStore::new(3);
+    let wave = Wave { noise, ..Wave::new(&mut store) };
+    let rows: Vec<usize> = (0..ROWS).collect();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    let found = pool.install(|| {
+        Parts::default().function_of_sums(
+            &store,
+            count,
+            &Rng::seed_from_u64(4),
+            |step, part| Ok(terms(&wave, step, &rows[part * ROWS / count..(part + 1) * ROWS / count])),
+            |step, totals| Ok(curved(&wave, step, totals)),
+        )
+    });
+    let found = found.unwrap();
+    let mut gradient = vec![0.0; store.parameter_count()];
+    store.flatten_gradients(&found.gradients, &mut gradient);
+    (found.numbers, gradient)
+}
+
+#[test]
+fn a_function_of_sums_over_parts_is_that_of_the_whole_batch() {
+    let mut store = ParamStore::new(3);
+    let wave = Wave::new(&mut store);
+    let tape = Tape::new();
+    let bound = store.bind(&tape);
+    let step = Step::train(&tape, &bound, Rng::seed_from_u64(4));
+    let loss = curved(&wave, step, &terms(&wave, step, &(0..ROWS).collect::<Vec<_>>()));
+    let mut whole = vec![0.0; store.parameter_count()];
+    store.flatten_gradients(&loss.total.backward(), &mut whole);
+    for parts in [1, 4, ROWS] {
+        let (numbers, gradient) = curved_in_parts(parts, 2, 0.0);
+        assert_eq!([&*numbers[0].0, &*numbers[1].0], ["loss", "penalty"]);
+        assert!((numbers[0].1 - loss.total.item()).abs() < 1e-12, "{numbers:?}");
+        assert!((numbers[1].1 - loss.parts[0].1.item()).abs() < 1e-12, "{numbers:?}");
+        let largest = whole.iter().zip(&gradient).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(largest < 1e-12, "{parts} parts: gradients differ by {largest}");
+    }
+    assert!(whole.iter().filter(|slope| slope.abs() > 1e-4).count() > 100);
+}
+
+#[test]
+fn threads_change_no_bit_of_a_function_of_sums() {
+    let one = curved_in_parts(5, 1, 0.1);
+    for threads in [2, 3, 7] {
+        assert_eq!(curved_in_parts(5, threads, 0.1), one, "{threads} threads");
+    }
+}
+
+#[test]
+fn parts_with_other_terms_or_batch_statistics_are_refused() {
+    let mut store = ParamStore::<f64>::new(0);
+    let norm = BatchNorm::new(&mut store.scope("norm"), 4, 1e-5, 0.1);
+    let (parts, rng) = (Parts::default(), Rng::seed_from_u64(0));
+    let uneven = parts.function_of_sums(
+        &store,
+        3,
+        &rng,
+        |step, part| Ok(vec![step.tape.scalar(1.0); 1 + part / 2]),
+        |_, totals| Ok(Loss::new(totals[0])),
+    );
+    assert!(uneven.err().unwrap().to_string().contains("one part of the batch has 1, another 2"));
+    let statistics = parts.function_of_sums(
+        &store,
+        2,
+        &rng,
+        |step, _| Ok(vec![norm.forward(step, step.normal([3, 4])).sum()]),
+        |_, totals| Ok(Loss::new(totals[0])),
+    );
+    assert!(statistics.err().unwrap().to_string().contains("batch statistics"));
 }

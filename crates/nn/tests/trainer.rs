@@ -284,3 +284,45 @@ fn settings_are_read_from_text_with_defaults_for_the_rest() {
     let error = serde_json::from_str::<TrainerConfig>(r#"{ "learning_rat": 1 }"#).unwrap_err().to_string();
     assert!(error.contains("learning_rat"), "{error}");
 }
+
+/// Errs at one example of ten, where its own noise says so.
+struct Rare {
+    w: ParamId,
+}
+
+impl Task<f64> for Rare {
+    fn rows(&self) -> usize {
+        10
+    }
+
+    fn loss<'t>(&self, step: Step<'_, 't, f64>, rows: &[usize], _: &Progress) -> Result<Loss<'t, f64>> {
+        let w = step.param(self.w);
+        // the root of a negative number wherever a draw of example 7 is below -1
+        let seventh = Tensor::from_fn([rows.len(), 1], |i| if rows[i] == 6 { 1.0 } else { 0.0 });
+        let drawn = step.normal([rows.len(), 3]) * step.tape.constant(&seventh);
+        Ok(Loss::new(w.square() + (drawn + 1.0).sqrt().mean() * 0.0))
+    }
+
+    fn validate(&self, _: &ParamStore<f64>) -> Result<Option<Scores>> {
+        Ok(None)
+    }
+}
+
+#[test]
+fn the_op_is_named_that_fails_in_one_part_by_the_noise_of_that_part() {
+    for seed in 0..20 {
+        let mut store = ParamStore::new(0);
+        let task = Rare { w: store.add("w", Tensor::scalar(1.0), true) };
+        let config = TrainerConfig {
+            parts: 5,
+            batch_size: 10,
+            shuffle: false,
+            max_epochs: 50,
+            seed,
+            ..TrainerConfig::default()
+        };
+        let error = Trainer::new(config, card()).unwrap().quiet(true).train(&task, &mut store).unwrap_err().to_string();
+        assert!(error.contains("'loss' is NaN") && error.contains("the op sqrt of shape [2, 3] made NaN"), "{error}");
+        assert!(error.contains("in part 4 of 5 (training examples 7, 8)"), "{error}");
+    }
+}

@@ -50,7 +50,7 @@ pub struct Array<'a, T> {
 /// let gradients = tape.custom(Cube, &[x])[0].sum().backward();
 /// assert_eq!(gradients.of(x).unwrap().data(), &[3.0, 12.0]);
 /// ```
-pub trait Op<T: Float>: 'static {
+pub trait Op<T: Float>: Send + 'static {
     /// The name that errors and reports use.
     fn name(&self) -> &'static str;
     /// The shape of each output.

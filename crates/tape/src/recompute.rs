@@ -21,7 +21,7 @@ struct Recompute<T: Float, F> {
 impl<T, F> Op<T> for Recompute<T, F>
 where
     T: Float,
-    F: for<'a> Fn(&'a Tape<T>, &[Var<'a, T>]) -> Var<'a, T> + 'static,
+    F: for<'a> Fn(&'a Tape<T>, &[Var<'a, T>]) -> Var<'a, T> + Send + 'static,
 {
     fn name(&self) -> &'static str {
         "recompute"
@@ -75,7 +75,7 @@ impl<T: Float> Tape<T> {
     /// ```
     pub fn recompute<'t, F>(&'t self, inputs: &[Var<'t, T>], f: F) -> Var<'t, T>
     where
-        F: for<'a> Fn(&'a Tape<T>, &[Var<'a, T>]) -> Var<'a, T> + 'static,
+        F: for<'a> Fn(&'a Tape<T>, &[Var<'a, T>]) -> Var<'a, T> + Send + 'static,
     {
         let value = {
             let tape = Tape::with_pool(self.pool.clone());

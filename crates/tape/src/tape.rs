@@ -134,6 +134,24 @@ impl<T: Float> Tape<T> {
         self.pool.created()
     }
 
+    /// The value that was recorded as number `number`, for who comes back to a tape without its handles: a tape may go to
+    /// another thread once no handle is left. See [`Var::number`].
+    ///
+    /// ```
+    /// # use gradome_tape::{Tape, Tensor};
+    /// let tape = Tape::<f64>::new();
+    /// let number = tape.variable(&Tensor::scalar(3.0)).square().number();
+    /// let value = std::thread::spawn(move || tape.at(number).item()).join().unwrap();
+    /// assert_eq!(value, 9.0);
+    /// ```
+    ///
+    /// # Panics
+    /// When the tape has no value of that number.
+    pub fn at(&self, number: usize) -> Var<'_, T> {
+        assert!(number < self.len(), "a tape of {} values has none with number {number}", self.len());
+        Var { tape: self, id: number as u32 }
+    }
+
     /// Evaluates every op at once (`true`) instead of fusing elementwise ops until a value is needed.
     pub fn set_eager(&self, eager: bool) {
         self.nodes.borrow_mut().eager = eager;

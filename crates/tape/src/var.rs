@@ -38,6 +38,11 @@ impl<'t, T: Float> Var<'t, T> {
         self.tape
     }
 
+    /// Its number on the tape, valid until the tape's reset; see [`Tape::at`].
+    pub fn number(self) -> usize {
+        self.id as usize
+    }
+
     /// The axis sizes.
     pub fn shape(self) -> Shape {
         self.tape.nodes().list[self.id as usize].shape

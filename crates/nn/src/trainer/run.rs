@@ -8,7 +8,7 @@ use gradome_tape::{Float, Gradients, Tape, Tensor};
 
 use super::display::Display;
 use super::resume::{self, Arrays, Snapshot, State};
-use super::{CHECKPOINT_FILE, End, EpochMetrics, METRICS_FILE, MODEL_FILE, Outcome, Progress, Task, Trainer};
+use super::{CHECKPOINT_FILE, End, EpochMetrics, Loss, METRICS_FILE, MODEL_FILE, Outcome, Progress, Task, Trainer};
 use crate::checkpoint::{self, file::write_atomically};
 use crate::error::{Error, Result};
 use crate::optim::{Average, Optimizer, clip_factor, global_norm};
@@ -31,6 +31,31 @@ pub(super) struct Run<'a, T: Float, K> {
     order: Vec<usize>,
     batches: usize,
     display: Display,
+}
+
+/// A batch in parts.
+struct Split<'a, K> {
+    task: &'a K,
+    /// The examples of all parts.
+    batch: &'a [usize],
+    parts: usize,
+    progress: &'a Progress,
+}
+
+impl<K> Split<'_, K> {
+    /// The examples of one part.
+    fn rows(&self, part: usize) -> &[usize] {
+        &self.batch[part * self.batch.len() / self.parts..(part + 1) * self.batch.len() / self.parts]
+    }
+
+    /// The loss of one part, and its weight.
+    fn loss<'t, T: Float>(&self, step: Step<'_, 't, T>, part: usize) -> Result<(Loss<'t, T>, f64)>
+    where
+        K: Task<T>,
+    {
+        let (own, all) = (self.rows(part), self.batch);
+        Ok((self.task.part_loss(step, own, all, self.progress)?, own.len() as f64 / all.len() as f64))
+    }
 }
 
 impl<'a, T: Float, K: Task<T>> Run<'a, T, K> {
@@ -148,21 +173,22 @@ impl<'a, T: Float, K: Task<T>> Run<'a, T, K> {
         Ok(())
     }
 
-    /// The loss of some examples and its gradient, in as many parts as the configuration says and there are examples,
-    /// and the running averages that layers left.
+    /// The loss of some examples and its gradient, and the running averages that layers left.
     fn loss(&self, rows: &[usize], progress: &Progress) -> Result<(Summed<T>, Option<Updates<T>>)> {
-        let parts = self.trainer.config.parts.min(rows.len());
-        if parts > 1 {
-            let sum = self.parts.sum(self.store, parts, &self.noise(), |step, part| {
-                let own = &rows[part * rows.len() / parts..(part + 1) * rows.len() / parts];
-                Ok((self.task.loss(step, own, progress)?, own.len() as f64 / rows.len() as f64))
-            });
+        let split = self.split(rows, progress);
+        if split.parts > 1 {
+            let sum = self.parts.sum(self.store, split.parts, &self.noise(), |step, part| split.loss(step, part));
             return Ok((sum?, None));
         }
         let bound = self.store.bind(&self.tape);
         let loss = self.task.loss(Step::train(&self.tape, &bound, self.noise()), rows, progress)?;
         let summed = Summed { numbers: loss.numbers().collect(), gradients: loss.total.backward() };
         Ok((summed, Some(bound.into_updates())))
+    }
+
+    /// A batch in as many parts as the configuration says and there are examples.
+    fn split<'b>(&'b self, batch: &'b [usize], progress: &'b Progress) -> Split<'b, K> {
+        Split { task: self.task, batch, progress, parts: self.trainer.config.parts.min(batch.len()) }
     }
 
     /// Exchanges the weights and their averages, where there are any.
@@ -188,18 +214,28 @@ impl<'a, T: Float, K: Task<T>> Run<'a, T, K> {
 
     /// Runs the step at hand again to find the op that made the first value which is not finite.
     fn failed(&self, problem: String, rows: &[usize], progress: &Progress) -> Error {
-        self.tape.detect_anomaly(true);
-        let anomaly = {
-            let bound = self.store.bind(&self.tape);
-            let step = Step::train(&self.tape, &bound, self.noise());
-            self.task.loss(step, rows, progress).map(|_| self.tape.anomaly())
-        };
-        let cause = match anomaly {
+        let cause = match self.anomaly(rows, progress) {
             Ok(Some(op)) => format!("the first cause is the op {op}"),
             Ok(None) => "all values of the forward pass are finite".into(),
             Err(error) => format!("run again, the step fails: {error}"),
         };
         self.training_error(format!("{problem}; {cause}; the last good weights were kept"))
+    }
+
+    /// The op that makes the first value which is not finite when a step runs again, in the same parts.
+    fn anomaly(&self, rows: &[usize], progress: &Progress) -> Result<Option<String>> {
+        let split = self.split(rows, progress);
+        if split.parts > 1 {
+            let found = self.parts.anomaly(self.store, split.parts, &self.noise(), |step, part| split.loss(step, part));
+            return Ok(found?.map(|(part, op)| {
+                let examples: Vec<String> = split.rows(part).iter().map(|row| (row + 1).to_string()).collect();
+                format!("{op} in part {} of {} (training examples {})", part + 1, split.parts, examples.join(", "))
+            }));
+        }
+        self.tape.detect_anomaly(true);
+        let bound = self.store.bind(&self.tape);
+        self.task.loss(Step::train(&self.tape, &bound, self.noise()), rows, progress)?;
+        Ok(self.tape.anomaly())
     }
 
     /// An error at the step at hand.

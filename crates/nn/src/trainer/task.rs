@@ -19,6 +19,26 @@ pub trait Task<T: Float>: Sync {
     /// When the examples cannot be used; training stops with this error.
     fn loss<'t>(&self, step: Step<'_, 't, T>, rows: &[usize], progress: &Progress) -> Result<Loss<'t, T>>;
 
+    /// The loss of one part of a batch, where [`TrainerConfig::parts`](super::TrainerConfig::parts) splits it: `rows` are
+    /// the part's examples, `batch` all. The mean of all parts' losses, each counted as often as it has examples, must
+    /// be the batch's loss.
+    ///
+    /// That holds for means over examples, so this is [`Task::loss`] of the part unless a task says otherwise. A mean
+    /// over something that examples have more or less of (known targets, say) divides by what `batch` has per example.
+    ///
+    /// # Errors
+    /// As [`Task::loss`].
+    fn part_loss<'t>(
+        &self,
+        step: Step<'_, 't, T>,
+        rows: &[usize],
+        batch: &[usize],
+        progress: &Progress,
+    ) -> Result<Loss<'t, T>> {
+        let _ = batch;
+        self.loss(step, rows, progress)
+    }
+
     /// Held-out scores after an epoch, by name; the first, of which lower is better, decides on early stopping, on
     /// the best weights and on plateaus. `None` when nothing is held out: then the last weights are kept.
     ///

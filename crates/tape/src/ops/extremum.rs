@@ -10,7 +10,7 @@ use crate::shape::Shape;
 use crate::var::Var;
 
 /// Which end of the order is looked for.
-pub trait End: 'static {
+pub trait End: Send + 'static {
     /// 1 for the largest, -1 for the smallest: the largest of the negatives.
     const SIGN: f64;
     /// Name and documentation of the op that gives the element.

@@ -12,7 +12,7 @@ use crate::shape::{MAX_RANK, Shape};
 use crate::var::Var;
 
 /// An op whose result is a view of its operand: forward reads the view, backward adds to it.
-pub(crate) trait Viewed: Samples + 'static {
+pub(crate) trait Viewed: Samples + Send + 'static {
     /// Where the result's elements lie in an operand of the given shape.
     fn view(&self, of: &Shape) -> View;
 }

@@ -28,7 +28,7 @@ pub struct RecurrentOptions {
 }
 
 /// The arithmetic of one kind of cell.
-pub trait Cell: Sync + 'static {
+pub trait Cell: Send + Sync + 'static {
     #[doc(hidden)]
     const NAME: &'static str;
     #[doc(hidden)]
