@@ -47,6 +47,31 @@ pub struct ContextualWindows {
     pub targets: Vec<Vec<f32>>,
 }
 
+/// How much of a window is known, or of each of some windows on average: what losses are means over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Known {
+    /// For each head how many targets are known and inside of the mask.
+    pub targets: Vec<f64>,
+    /// Pairs of positions inside of the mask.
+    pub pairs: f64,
+}
+
+impl Known {
+    /// The mean of some windows.
+    pub(crate) fn mean<'a>(windows: impl ExactSizeIterator<Item = &'a Self>) -> Self {
+        let count = windows.len().max(1) as f64;
+        let mut sum = Self { targets: Vec::new(), pairs: 0.0 };
+        for window in windows {
+            sum.targets.resize(window.targets.len(), 0.0);
+            sum.targets.iter_mut().zip(&window.targets).for_each(|(sum, value)| *sum += value);
+            sum.pairs += window.pairs;
+        }
+        // where nothing is known the mean is 0 over 1, as a loss has it
+        sum.targets.iter_mut().chain([&mut sum.pairs]).for_each(|sum| *sum = sum.max(1.0) / count);
+        sum
+    }
+}
+
 /// Numbers of one head in one window.
 pub(crate) fn target_size(head: &HeadConfig, length: usize) -> usize {
     head.targets() * if head.level == Level::Position { length } else { 1 }
@@ -140,6 +165,18 @@ impl ContextualWindows {
             }
         }
         Ok(())
+    }
+
+    /// What is known of one window.
+    pub(crate) fn known(&self, config: &ContextualEpigenomicsConfig, window: usize) -> Known {
+        let inside = |position: usize| self.mask.get(window * self.length + position).is_none_or(|&mask| mask != 0.0);
+        let targets = config.heads.iter().zip(&self.targets).map(|(head, values)| {
+            let (size, each) = (target_size(head, self.length), head.targets());
+            let own = values[window * size..(window + 1) * size].iter().enumerate();
+            own.filter(|(i, value)| !value.is_nan() && (head.level == Level::Window || inside(i / each))).count() as f64
+        });
+        let positions = (0..self.length).filter(|&position| inside(position)).count() as f64;
+        Known { targets: targets.collect(), pairs: positions * positions }
     }
 
     /// The given windows in the given order.

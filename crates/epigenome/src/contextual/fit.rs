@@ -13,9 +13,9 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
 use super::config::{ContextualEpigenomicsConfig, HeadKind, Strands};
-use super::data::ContextualWindows;
+use super::data::{ContextualWindows, Known};
 use super::heads::mean_of_known;
-use super::model::ContextualEpigenomics;
+use super::model::{ContextualEpigenomics, ContextualInput};
 use super::trained::{TrainedContextualEpigenomics, for_each_chunk};
 
 /// A share of ones nearer to 0 or 1 than this starts as this.
@@ -58,6 +58,7 @@ pub fn default_trainer(seed: u64) -> TrainerConfig {
     TrainerConfig {
         max_epochs: 40,
         batch_size: 16,
+        parts: 8,
         learning_rate: 2e-3,
         schedule: Schedule { warmup_epochs: 1.0, decay: Decay::Cosine { final_factor: 0.05 } },
         weight_decay: 1e-2,
@@ -83,14 +84,23 @@ struct Training<'a> {
     model: &'a ContextualEpigenomics,
     data: &'a ContextualWindows,
     split: &'a Split,
+    /// What is known of each training window.
+    known: Vec<Known>,
 }
 
-impl<T: Float> Task<T> for Training<'_> {
-    fn rows(&self) -> usize {
-        self.split.train.len()
+impl<'a> Training<'a> {
+    fn new(model: &'a ContextualEpigenomics, data: &'a ContextualWindows, split: &'a Split) -> Self {
+        let known = split.train.iter().map(|&window| data.known(model.config(), window)).collect();
+        Self { model, data, split, known }
     }
 
-    fn loss<'t>(&self, step: Step<'_, 't, T>, rows: &[usize], _: &Progress) -> Result<Loss<'t, T>> {
+    /// The loss of some training windows, as a batch or, given what its windows know on average, as a part of one.
+    fn loss_of<'t, T: Float>(
+        &self,
+        step: Step<'_, 't, T>,
+        rows: &[usize],
+        known: Option<Known>,
+    ) -> Result<Loss<'t, T>> {
         let config = self.model.config();
         let windows: Vec<usize> = rows.iter().map(|&row| self.split.train[row]).collect();
         let mut batch = self.data.select(&windows);
@@ -100,7 +110,8 @@ impl<T: Float> Task<T> for Training<'_> {
                 batch.reverse_complement(window, config);
             }
         }
-        let output = self.model.forward(step, &self.model.input(step.tape, &batch)?)?;
+        let input = ContextualInput { known, ..self.model.input(step.tape, &batch)? };
+        let output = self.model.forward(step, &input)?;
         let total = output.loss.ok_or_else(|| Error::data("targets", "there are none to learn from"))?;
         let mut loss = Loss::new(total);
         for (head, &part) in config.heads.iter().zip(&output.head_losses) {
@@ -110,6 +121,26 @@ impl<T: Float> Task<T> for Training<'_> {
             Some(part) => loss.with("loss_contacts", part),
             None => loss,
         })
+    }
+}
+
+impl<T: Float> Task<T> for Training<'_> {
+    fn rows(&self) -> usize {
+        self.split.train.len()
+    }
+
+    fn loss<'t>(&self, step: Step<'_, 't, T>, rows: &[usize], _: &Progress) -> Result<Loss<'t, T>> {
+        self.loss_of(step, rows, None)
+    }
+
+    fn part_loss<'t>(
+        &self,
+        step: Step<'_, 't, T>,
+        rows: &[usize],
+        batch: &[usize],
+        _: &Progress,
+    ) -> Result<Loss<'t, T>> {
+        self.loss_of(step, rows, Some(Known::mean(batch.iter().map(|&row| &self.known[row]))))
     }
 
     fn validate(&self, store: &ParamStore<T>) -> Result<Option<Scores>> {
@@ -218,7 +249,7 @@ impl TrainedContextualEpigenomics {
         model.check_length(data.length)?;
         model.start_from(&mut store, data, &split.train);
         let trainer = options.trainer(ModelCard::new::<ContextualEpigenomics>(config)?)?;
-        let outcome = trainer.train(&Training { model: &model, data, split }, &mut store)?;
+        let outcome = trainer.train(&Training::new(&model, data, split), &mut store)?;
         let trained = Self { model, store };
         Ok(Fit { trained, history: outcome.history, end: outcome.end })
     }
@@ -238,5 +269,112 @@ impl TrainedContextualEpigenomics {
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let checkpoint = Checkpoint::<ContextualEpigenomics, f32>::load(path)?;
         Ok(Self { model: checkpoint.operator, store: checkpoint.store })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gradome_nn::parts::Parts;
+    use gradome_tape::Tape;
+
+    use super::*;
+    use crate::contextual::{Encoder, HeadConfig, Level};
+
+    const WINDOWS: usize = 7;
+    const LENGTH: usize = 9;
+
+    /// Windows that know more or less of each head, and are padded more or less; nothing is known of the last head.
+    fn uneven(config: &ContextualEpigenomicsConfig, masked: bool) -> ContextualWindows {
+        let mut rng = Rng::seed_from_u64(5);
+        let bases = WINDOWS * LENGTH * config.bin_size;
+        let mut data = ContextualWindows {
+            windows: WINDOWS,
+            length: LENGTH,
+            dna: (0..bases).map(|_| rng.random_range(0..5)).collect(),
+            contacts: (0..WINDOWS * LENGTH * LENGTH).map(|_| rng.random()).collect(),
+            ..ContextualWindows::default()
+        };
+        if masked {
+            data.mask = (0..WINDOWS * LENGTH).map(|i| f32::from(u8::from(i % LENGTH < 3 + i / LENGTH))).collect();
+        }
+        for (number, head) in config.heads.iter().enumerate() {
+            let each = if head.level == Level::Position { LENGTH * head.targets() } else { head.targets() };
+            let known = |window: usize, rng: &mut Rng| {
+                number + 1 < config.heads.len() && window != 2 && rng.random_range(0..WINDOWS) <= window
+            };
+            let value = |i| if known(i / each, &mut rng) { f32::from(rng.random_range(0..2_u8)) } else { f32::NAN };
+            data.targets.push((0..WINDOWS * each).map(value).collect());
+        }
+        data
+    }
+
+    /// The names and values of all losses, and the gradient.
+    fn found(config: &ContextualEpigenomicsConfig, data: &ContextualWindows, parts: usize) -> (Vec<String>, Vec<f64>) {
+        let mut store = ParamStore::<f64>::new(2);
+        let model = ContextualEpigenomics::new(config, &mut store).unwrap();
+        if let Some(weighting) = store.find("weighting.ln_variances") {
+            let count = config.heads.len();
+            store.set(weighting, Tensor::from_fn([count], |i| 0.3 * i as f64 - 0.4));
+        }
+        let split = Split { train: (0..WINDOWS).rev().collect(), validation: Vec::new() };
+        let training = Training::new(&model, data, &split);
+        let progress = Progress { epoch: 0.0, step: 0, max_epochs: 1 };
+        let rows: Vec<usize> = (0..WINDOWS).collect();
+        let (numbers, gradients) = if parts == 1 {
+            let tape = Tape::new();
+            let bound = store.bind(&tape);
+            let loss = training.loss(Step::eval(&tape, &bound), &rows, &progress).unwrap();
+            let total = ("loss".to_owned(), loss.total.item());
+            let numbers = std::iter::once(total).chain(loss.parts.iter().map(|(name, x)| (name.clone(), x.item())));
+            (numbers.collect::<Vec<_>>(), loss.total.backward())
+        } else {
+            let summed = Parts::default().sum(&store, parts, &Rng::seed_from_u64(0), |step, part| {
+                let own = &rows[part * WINDOWS / parts..(part + 1) * WINDOWS / parts];
+                let loss = training.part_loss(step, own, &rows, &progress)?;
+                Ok((loss, own.len() as f64 / WINDOWS as f64))
+            });
+            let summed = summed.unwrap();
+            (summed.numbers, summed.gradients)
+        };
+        let mut gradient = vec![0.0; store.parameter_count()];
+        store.flatten_gradients(&gradients, &mut gradient);
+        let (names, mut values): (Vec<_>, Vec<_>) = numbers.into_iter().unzip();
+        values.extend(gradient);
+        (names, values)
+    }
+
+    #[test]
+    fn parts_with_more_or_less_known_add_up_to_the_loss_and_gradient_of_the_batch() {
+        let head = HeadConfig::new;
+        let heads = vec![
+            head("binary", HeadKind::Binary, Level::Position),
+            HeadConfig { outputs: 3, ..head("classes", HeadKind::MultiClass, Level::Position) },
+            HeadConfig { weight: 0.3, ..head("value", HeadKind::Regression, Level::Window) },
+            HeadConfig { outputs: 2, ..head("counts", HeadKind::Counts, Level::Position) },
+            head("nothing", HeadKind::Binary, Level::Window),
+        ];
+        let encoder = Encoder::Transformer { layers: 1, heads: 2, feed_forward: 12, window: None, even_padding: false };
+        for (masked, uncertainty_weighting) in [(false, false), (true, false), (true, true)] {
+            let config = ContextualEpigenomicsConfig {
+                hidden_dim: 8,
+                encoder: encoder.clone(),
+                heads: heads.clone(),
+                contact_weight: 0.7,
+                dropout: 0.0,
+                strands: Strands::Average,
+                uncertainty_weighting,
+                ..ContextualEpigenomicsConfig::default()
+            };
+            let data = uneven(&config, masked);
+            data.validate(&config).unwrap();
+            let (names, whole) = found(&config, &data, 1);
+            assert!(whole[1..5].iter().all(|&loss| loss != 0.0) && whole[5] == 0.0, "{names:?} {:?}", &whole[..7]);
+            for parts in [2, 3, WINDOWS] {
+                let (same, sum) = found(&config, &data, parts);
+                assert_eq!(same, names);
+                let largest = whole.iter().zip(&sum).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+                assert!(largest < 1e-12, "{parts} parts, masked {masked}: losses or slopes differ by {largest}");
+            }
+        }
     }
 }

@@ -44,8 +44,15 @@ impl Head {
     /// The mean loss over targets that are known and inside of the mask (`[windows, length]` 0 and 1), in nats or, for
     /// regression, squared units; 0 when there is none.
     ///
-    /// `targets` is `[windows, length, targets]` or `[windows, targets]`, NaN where not known.
-    pub fn loss<'t, T: Float>(&self, output: Var<'t, T>, targets: &Tensor<T>, mask: Option<&Tensor<T>>) -> Var<'t, T> {
+    /// `targets` is `[windows, length, targets]` or `[windows, targets]`, NaN where not known. In a part of a batch the
+    /// sum of losses is divided by `known`, the targets that as many windows of the batch know on average.
+    pub fn loss<'t, T: Float>(
+        &self,
+        output: Var<'t, T>,
+        targets: &Tensor<T>,
+        mask: Option<&Tensor<T>>,
+        known: Option<f64>,
+    ) -> Var<'t, T> {
         let each = self.config.targets();
         let inside = |i: usize| match (mask, self.config.level) {
             (Some(mask), Level::Position) => mask.data()[i / each] != T::ZERO,
@@ -53,8 +60,8 @@ impl Head {
         };
         let values = targets.data();
         let counts = |i: usize| inside(i) && !values[i].to_f64().is_nan();
-        let known = Tensor::from_fn(targets.shape(), |i| if counts(i) { T::ONE } else { T::ZERO });
-        let count = known.data().iter().filter(|&&k| k != T::ZERO).count();
+        let counted = Tensor::from_fn(targets.shape(), |i| if counts(i) { T::ONE } else { T::ZERO });
+        let own = || counted.data().iter().filter(|&&k| k != T::ZERO).count().max(1) as f64;
         let tape = output.tape();
         let errors = if self.config.kind == HeadKind::MultiClass {
             let class = |i: usize| if counts(i) { values[i].to_f64() as u32 } else { u32::MAX };
@@ -68,9 +75,9 @@ impl Head {
                 HeadKind::Regression => squared_error(output, observed),
                 _ => -observed.poisson(output),
             };
-            tape.constant(&known).choose(errors, tape.scalar(0.0))
+            tape.constant(&counted).choose(errors, tape.scalar(0.0))
         };
-        errors.sum() / count.max(1) as f64
+        errors.sum() / known.unwrap_or_else(own)
     }
 }
 

@@ -18,7 +18,7 @@ pub use config::{
     ContactMap, ContextualEpigenomicsConfig, Encoder, HeadConfig, HeadKind, Level, Pooling, Positions, Strands,
 };
 pub use contacts::contact_maps;
-pub use data::{BASE_N, ContextualWindows, base_code};
+pub use data::{BASE_N, ContextualWindows, Known, base_code};
 pub use evaluate::{HeadScores, evaluate};
 pub use fit::{Fit, Split, default_trainer};
 pub use model::{ContextualEpigenomics, ContextualInput, ContextualOutput};

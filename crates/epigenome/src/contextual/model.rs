@@ -6,7 +6,7 @@ use gradome_tape::{Float, Tape, Tensor, Var};
 use rand::{RngExt, SeedableRng};
 
 use super::config::{ContactMap, ContextualEpigenomicsConfig, HeadKind, Level, Pooling, Positions, Strands};
-use super::data::{ContextualWindows, target_size};
+use super::data::{ContextualWindows, Known, target_size};
 use super::encoder::{Layers, Mask, Stem};
 use super::heads::Head;
 
@@ -47,6 +47,9 @@ pub struct ContextualInput<'t, T: Float> {
     pub mask: Option<Tensor<T>>,
     /// For each head its targets, NaN where not known; none: there is no loss.
     pub targets: Vec<Tensor<T>>,
+    /// What the windows of a batch know on average, in a part of it, so that the mean of the losses of all parts, each
+    /// counted as often as it has windows, is the batch's loss; none: the windows are a batch of their own.
+    pub known: Option<Known>,
 }
 
 /// What the model says of windows.
@@ -112,6 +115,7 @@ impl ContextualEpigenomics {
         embeddings: Var<'t, T>,
         contacts: Var<'t, T>,
         mask: Option<Mask<'t, T>>,
+        known: Option<f64>,
     ) -> Var<'t, T> {
         let norms = embeddings.l2_norm_axis(-1).maximum(step.tape.scalar(SMALLEST_NORM)).unsqueeze(-1);
         let direction = embeddings / norms;
@@ -125,7 +129,8 @@ impl ContextualEpigenomics {
             None => errors.mean(),
             Some(mask) => {
                 let pairs = mask.rows() * mask.inside.unsqueeze(1);
-                (errors * pairs).sum() / pairs.sum().maximum(step.tape.scalar(1.0))
+                let own = || pairs.sum().maximum(step.tape.scalar(1.0));
+                (errors * pairs).sum() / known.map_or_else(own, |count| step.tape.scalar(count))
             }
         }
     }
@@ -214,6 +219,7 @@ impl Operator for ContextualEpigenomics {
             ),
             mask: (!batch.mask.is_empty()).then(|| tensor(&[windows, length], &batch.mask)),
             targets: targets.collect(),
+            known: None,
         })
     }
 
@@ -232,10 +238,16 @@ impl Operator for ContextualEpigenomics {
         }
         let pooled = self.pool(step, embeddings, mask);
         let heads: Vec<_> = self.heads.iter().map(|head| head.forward(step, embeddings, pooled)).collect();
-        let contact_loss = input.contacts.map(|contacts| self.contact_loss(step, embeddings, contacts, mask));
-        let losses = self.heads.iter().zip(&heads).zip(&input.targets);
-        let head_losses: Vec<_> =
-            losses.map(|((head, &output), targets)| head.loss(output, targets, input.mask.as_ref())).collect();
+        let windows = embeddings.shape()[0] as f64;
+        let known = |of: &dyn Fn(&Known) -> f64| input.known.as_ref().map(|known| windows * of(known));
+        let pairs = known(&|known| known.pairs);
+        let contact_loss = input.contacts.map(|contacts| self.contact_loss(step, embeddings, contacts, mask, pairs));
+        let losses = self.heads.iter().zip(&heads).zip(&input.targets).enumerate();
+        let head_losses: Vec<_> = losses
+            .map(|(i, ((head, &output), targets))| {
+                head.loss(output, targets, input.mask.as_ref(), known(&|known| known.targets[i]))
+            })
+            .collect();
         let loss = (!head_losses.is_empty()).then(|| {
             let weights = self.heads.iter().map(|head| head.config.weight);
             let weighted: Vec<_> = head_losses.iter().zip(weights).map(|(&loss, weight)| loss * weight).collect();
