@@ -2,7 +2,7 @@
 
 use gradome_epigenome::chromatin::{ChromatinStateAnnotator, ChromatinStatesConfig, ChromatinTracks};
 use gradome_nn::{Operator, ParamStore, Step};
-use gradome_tape::{Tape, Tensor};
+use gradome_tape::{HmmInferred, Tape, Tensor};
 
 use super::kernels::normal;
 
@@ -42,13 +42,15 @@ fn steps(cell_types: Option<usize>) -> Box<dyn FnMut()> {
         {
             let bound = store.bind(&tape);
             let output = annotator.forward(Step::eval(&tape, &bound), &arrays.on(&tape)).expect("the input fits");
-            let path = output.filtered().matmul(tape.constant(&numbers));
-            let mut loss = output.posteriors().square().mean() + path.square().mean();
-            loss = loss + output.ln_likelihood.square().mean();
+            let HmmInferred { ln_likelihood, posteriors, filtered } = output.inference();
+            let path = filtered.matmul(tape.constant(&numbers));
+            let mut loss = posteriors.square().mean() + path.square().mean() + ln_likelihood.square().mean();
             if cell_types.is_some() {
                 loss = loss + output.each_bin_alone().square().mean();
             }
-            loss.backward();
+            let gradients = loss.backward();
+            let finite = |key| gradients.get(key).is_some_and(|g| g.data().iter().all(|g| g.is_finite()));
+            assert!(gradients.keys().into_iter().all(finite), "a step without numbers is no step");
         }
         tape.reset();
     })

@@ -77,13 +77,13 @@ fn outputs_loss_gradients_and_training_match_the_reference() {
             let weights = input.cell_types.map(|weights| tape.variable(&weights.value()));
             input.cell_types = weights;
             let output = annotator.forward(Step::eval(&tape, &bound), &input).unwrap();
-            golden.assert_close("out/log_likelihood", &output.ln_likelihood.value().to_f64(), OUTPUT, 0.0);
+            golden.assert_close("out/log_likelihood", &output.ln_likelihood().value().to_f64(), OUTPUT, 0.0);
             golden.assert_close("out/state_posteriors", &output.posteriors().value().to_f64(), OUTPUT, 0.0);
             golden.assert_close("out/state_probabilities", &output.filtered().value().to_f64(), OUTPUT, 0.0);
             if golden.has("out/gamma") {
                 golden.assert_close("out/gamma", &output.each_bin_alone().value().to_f64(), OUTPUT, 0.0);
             }
-            let loss = -output.ln_likelihood.mean();
+            let loss = -output.ln_likelihood().mean();
             golden.assert_close("T_loss", &[loss.item()], OUTPUT, 0.0);
             let gradients = loss.backward();
             for (id, entry) in store.entries() {
@@ -107,7 +107,7 @@ fn outputs_loss_gradients_and_training_match_the_reference() {
             let bound = store.bind(&tape);
             let input = annotator.input(&tape, &tracks).unwrap();
             let output = annotator.forward(Step::eval(&tape, &bound), &input).unwrap();
-            let loss = -output.ln_likelihood.mean();
+            let loss = -output.ln_likelihood().mean();
             losses.push(loss.item());
             if step < 25 {
                 optimizer.step(&mut store, &loss.backward(), 1e-2, 1.0);
@@ -162,7 +162,7 @@ fn the_likelihood_of_calls_is_that_of_the_classical_model_with_missing_marks() {
     let bound = store.bind(&tape);
     let input = annotator.input(&tape, &tracks_of(&data)).unwrap();
     let output = annotator.forward(Step::eval(&tape, &bound), &input).unwrap();
-    let likelihoods = output.ln_likelihood.value().to_f64();
+    let likelihoods = output.ln_likelihood().value().to_f64();
     for (ours, counts) in likelihoods.iter().zip(ExpectedCounts::of_each(&model, &data).unwrap()) {
         assert!((ours - counts.ln_likelihood).abs() < 1e-9 * ours.abs(), "{ours} {}", counts.ln_likelihood);
     }

@@ -58,6 +58,7 @@ pub use ops::attention::AttentionOptions;
 pub use ops::convolution::Convolution;
 pub use ops::fft_conv::ConvEnds;
 pub use ops::fourier::FftNorm;
+pub use ops::hmm_inference::HmmInferred;
 pub use ops::join::Padding;
 pub use ops::kalman::StateSpace;
 pub use ops::layout::Span;
@@ -91,7 +92,7 @@ registry::registry! {
         gather::IndexSelect, gather::Gather, gather::ScatterAdd,
         segment::SegmentSum, segment::SegmentMax, segment::SegmentSoftmax,
         counts::NegativeBinomial, counts::Poisson,
-        hmm::HmmLogLikelihood, hmm::HmmPosteriors, hmm_filter::HmmFilter, crf::PathLogWeight,
+        hmm::HmmLogLikelihood, hmm::HmmPosteriors, hmm_filter::HmmFilter, hmm_inference::HmmInference, crf::PathLogWeight,
         fourier::Rfft, fourier::Irfft, spectral_conv::SpectralConv, fft_conv::FftConv1d,
         pooling::MaxPool1d, pooling::AvgPool1d, group_norm::GroupNorm, rms_norm::RmsNorm,
         kalman::LinearGaussian, selective_scan::SelectiveScan,

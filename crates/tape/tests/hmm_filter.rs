@@ -253,3 +253,70 @@ fn lengths_that_do_not_add_up_are_named() {
     let tape = Tape::<f64>::new();
     tape.full([4, 3], 0.0).hmm_filter(tape.full([3], 0.0), tape.full([3, 3], 0.0), &[5]);
 }
+
+/// The loss of three outputs and its gradients with respect to the model.
+fn weighted<T: Float>(
+    model: &[Tensor<f64>; 3],
+    given: impl for<'t> Fn([Var<'t, T>; 3]) -> [Var<'t, T>; 3],
+) -> (Vec<f64>, Vec<Vec<f64>>) {
+    let tape = Tape::<T>::new();
+    let inputs = model.each_ref().map(|x| tape.variable(&x.cast()));
+    let outputs = given(inputs);
+    let losses = outputs.iter().enumerate().map(|(k, y)| {
+        let weights = wave(&y.shape(), k as f64, 1.0);
+        (*y * tape.constant(&weights.cast())).sum()
+    });
+    let gradients = losses.reduce(|a, b| a + b).unwrap().backward();
+    let values = outputs.iter().flat_map(|y| y.value().to_f64()).collect();
+    (values, inputs.iter().map(|x| gradients.of(*x).unwrap().to_f64()).collect())
+}
+
+#[test]
+fn one_pass_gives_what_the_three_ops_give() {
+    // scaled probabilities, and transitions that need logarithms
+    for (states, scale) in [(3, 1.5), (15, 1.5), (17, 1.5), (4, 90.0)] {
+        let lengths = [40, 0, 1, 700, 90];
+        let model = waves(lengths.iter().sum(), states, scale);
+        let one = weighted::<f64>(&model, |[initial, transition, emission]| {
+            let all = emission.hmm_inference(initial, transition, &lengths);
+            [all.ln_likelihood, all.posteriors, all.filtered]
+        });
+        let three = weighted::<f64>(&model, |[initial, transition, emission]| {
+            [
+                emission.hmm_log_likelihood(initial, transition, &lengths),
+                emission.hmm_posteriors(initial, transition, &lengths),
+                emission.hmm_filter(initial, transition, &lengths),
+            ]
+        });
+        assert_close("value", &one.0, &three.0, 1e-14);
+        for (one, three) in one.1.iter().zip(&three.1) {
+            assert_close("gradient", one, three, 1e-12);
+        }
+    }
+}
+
+#[test]
+fn one_pass_takes_the_gradient_of_any_of_its_outputs_alone() {
+    let lengths = [5, 30];
+    let model = waves(35, 3, 1.0);
+    for wanted in 0..3 {
+        let gradient = |one_pass: bool| {
+            let tape = Tape::<f64>::new();
+            let [initial, transition, emission] = model.each_ref().map(|x| tape.variable(x));
+            let all = emission.hmm_inference(initial, transition, &lengths);
+            let y = match (wanted, one_pass) {
+                (0, true) => all.ln_likelihood,
+                (1, true) => all.posteriors,
+                (_, true) => all.filtered,
+                (0, _) => emission.hmm_log_likelihood(initial, transition, &lengths),
+                (1, _) => emission.hmm_posteriors(initial, transition, &lengths),
+                _ => emission.hmm_filter(initial, transition, &lengths),
+            };
+            let gradients = (y * y).sum().backward();
+            [initial, transition, emission].map(|x| gradients.of(x).unwrap().to_f64())
+        };
+        for (one, three) in gradient(true).iter().zip(&gradient(false)) {
+            assert_close("gradient", one, three, 1e-13);
+        }
+    }
+}

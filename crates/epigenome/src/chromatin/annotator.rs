@@ -2,7 +2,7 @@
 //! larger model.
 
 use gradome_nn::{Error, Hmm, Init, Operator, ParamId, ParamStore, Result, Rng, Step};
-use gradome_tape::{Float, Tape, Tensor, Var, ViterbiPath};
+use gradome_tape::{Float, HmmInferred, Tape, Tensor, Var, ViterbiPath};
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
@@ -136,12 +136,20 @@ pub struct ChromatinOutput<'t, T: Float> {
     pub ln_initial: Var<'t, T>,
     /// `[states, states]` ln-probability of the next state (from, to).
     pub ln_transitions: Var<'t, T>,
-    /// `[sequences]` ln-likelihood of each sequence.
-    pub ln_likelihood: Var<'t, T>,
     lengths: Vec<usize>,
 }
 
 impl<'t, T: Float> ChromatinOutput<'t, T> {
+    /// `[sequences]` ln-likelihood of each sequence.
+    pub fn ln_likelihood(&self) -> Var<'t, T> {
+        self.ln_emissions.hmm_log_likelihood(self.ln_initial, self.ln_transitions, &self.lengths)
+    }
+
+    /// Likelihood, [posteriors](Self::posteriors) and [filter](Self::filtered) from one pass, where all are wanted.
+    pub fn inference(&self) -> HmmInferred<'t, T> {
+        self.ln_emissions.hmm_inference(self.ln_initial, self.ln_transitions, &self.lengths)
+    }
+
     /// `[bins, states]` probability of each state given the whole sequence.
     pub fn posteriors(&self) -> Var<'t, T> {
         self.ln_emissions.hmm_posteriors(self.ln_initial, self.ln_transitions, &self.lengths)
@@ -410,7 +418,6 @@ impl Operator for ChromatinStateAnnotator {
             step.tape.concat(&each, 0)
         };
         let [ln_initial, ln_transitions] = self.chain.log_probabilities(step);
-        let ln_likelihood = ln_emissions.hmm_log_likelihood(ln_initial, ln_transitions, &input.lengths);
-        Ok(ChromatinOutput { ln_emissions, ln_initial, ln_transitions, ln_likelihood, lengths: input.lengths.clone() })
+        Ok(ChromatinOutput { ln_emissions, ln_initial, ln_transitions, lengths: input.lengths.clone() })
     }
 }

@@ -39,7 +39,9 @@ pub fn check() -> Outcome {
             let output = model.forward(step, &input).expect("the sample is valid");
             let states = output.posteriors().square().sum() + output.smoothed_path(0.7).square().sum();
             let alone = output.each_bin_alone().square().sum() + output.filtered().square().sum();
-            output.ln_likelihood.sum() + states + alone
+            let all = output.inference();
+            let all = all.ln_likelihood.sum() + all.posteriors.square().sum() + all.filtered.square().sum();
+            output.ln_likelihood().sum() + states + alone + all
         });
     }
     outcome

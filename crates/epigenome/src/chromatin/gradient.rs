@@ -45,7 +45,7 @@ impl ChromatinStateAnnotator {
                     let bound = probe.bind(&tape);
                     match self.forward(Step::eval(&tape, &bound), &part.on(&tape)) {
                         Ok(output) => {
-                            let loss = -output.ln_likelihood.sum();
+                            let loss = -output.ln_likelihood().sum();
                             probe.flatten_gradients(&loss.backward(), &mut part_gradient);
                             total += loss.item().to_f64();
                         }

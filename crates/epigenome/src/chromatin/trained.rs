@@ -217,7 +217,7 @@ impl TrainedChromatinStates {
     /// # Errors
     /// When the data has other marks or cell types than the model, or values that its emissions cannot make.
     pub fn ln_likelihood(&self, data: &ChromatinData) -> Result<f64> {
-        let parts = self.look(data, |output| output.ln_likelihood.sum().item())?;
+        let parts = self.look(data, |output| output.ln_likelihood().sum().item())?;
         let sum: f64 = parts.into_iter().sum();
         if !sum.is_finite() {
             return Err(Error::Data("the model cannot have made these observations: their likelihood is zero".into()));
@@ -278,7 +278,7 @@ impl Annotation<'_> {
         let place = format!("{} {}", sequence.cell, sequence.chromosome);
         let one = ChromatinData { sequences: vec![sequence], ..self.data.without_sequences() };
         let found = self.model.look(&one, |output| {
-            let possible = output.ln_likelihood.item().is_finite();
+            let possible = output.ln_likelihood().item().is_finite();
             possible.then(|| take(output))
         })?;
         let problem = "has no bins, or the model cannot have made its observations";

@@ -44,7 +44,7 @@ impl TrainedChromatinStates {
                 {
                     let bound = store.bind(&tape);
                     let output = self.annotator.forward(Step::eval(&tape, &bound), &part.on(&tape))?;
-                    let gradients = output.ln_likelihood.sum().backward();
+                    let gradients = output.ln_likelihood().sum().backward();
                     if let Some(part) = gradients.get(self.annotator.location_key()) {
                         total.iter_mut().zip(part.to_f64()).for_each(|(sum, g)| *sum += g);
                     }

@@ -226,7 +226,7 @@ impl<T: Float> Op<T> for HmmLogLikelihood {
 
 /// The posteriors and expected transitions of one sequence: zero when it is impossible, NaN when its likelihood is.
 #[allow(clippy::too_many_arguments)]
-fn smooth<T: Float>(
+pub(super) fn smooth<T: Float>(
     filtered: &Filtered<'_, T>,
     chain: &Chain<'_, T>,
     emission: &[T],
@@ -245,6 +245,31 @@ fn smooth<T: Float>(
     }
     let emission = &emission[steps.start * chain.states..];
     chain.smooth(emission, filtered.of(sequence, steps, chain.width), posteriors, counts, scratch);
+}
+
+/// The gradient of one sequence from the `cotangent` of all steps' probabilities: zero when it is impossible (but for the
+/// filter, which goes as far as a state explains), NaN when its likelihood is.
+pub(super) fn adjoint<T: Float>(
+    filtered: &Filtered<'_, T>,
+    chain: &Chain<'_, T>,
+    at: &At<'_, T>,
+    cotangent: Cotangent<'_, T>,
+    (sequence, steps): (usize, Range<usize>),
+    (slopes, counts): (&mut [T], &mut [T]),
+    scratch: &mut Scratch<T>,
+) {
+    let value = filtered.values[sequence];
+    let impossible = value == T::of(f64::NEG_INFINITY);
+    if !value.is_finite() && !(impossible && cotangent.is_filter()) {
+        let fill = if impossible { T::ZERO } else { T::of(f64::NAN) };
+        slopes.fill(fill);
+        counts.fill(fill);
+        return;
+    }
+    let from = steps.start * chain.states;
+    let filtered = filtered.of(sequence, steps, chain.width);
+    let emission = &at.x[2].data[from..];
+    chain.adjoint(emission, filtered, cotangent.from(from), slopes, counts, scratch, at.pool);
 }
 
 impl<T: Float> Op<T> for HmmPosteriors {
@@ -285,22 +310,17 @@ impl<T: Float> Op<T> for HmmPosteriors {
     fn backward(&self, at: &At<'_, T>, grads: &mut Grads<'_, T>) {
         let filtered = Filtered { rows: &at.saved[0], scale: &at.saved[1], scaled: &at.saved[2], values: &at.saved[3] };
         let chain = chain(at.x, at.pool);
-        let g = at.grad(0);
-        let work =
-            |sequence: usize, steps: Range<usize>, slopes: &mut [T], counts: &mut [T], scratch: &mut Scratch<T>| {
-                let value = filtered.values[sequence];
-                if !value.is_finite() {
-                    let fill = if value == T::of(f64::NEG_INFINITY) { T::ZERO } else { T::of(f64::NAN) };
-                    slopes.fill(fill);
-                    counts.fill(fill);
-                    return;
-                }
-                let from = steps.start * chain.states;
-                let (emission, cotangent) = (&at.x[2].data[from..], Cotangent::Posteriors(&g[from..]));
-                let filtered = filtered.of(sequence, steps, chain.width);
-                chain.adjoint(emission, filtered, cotangent, slopes, counts, scratch, at.pool);
-            };
-        back_by_sequences(&self.lengths, at, grads, &chain, |_| T::ONE, work);
+        let cotangent = Cotangent::Posteriors(at.grad(0));
+        back_by_sequences(
+            &self.lengths,
+            at,
+            grads,
+            &chain,
+            |_| T::ONE,
+            |sequence, steps, slopes, counts, scratch| {
+                adjoint(&filtered, &chain, at, cotangent, (sequence, steps), (slopes, counts), scratch);
+            },
+        );
     }
 }
 

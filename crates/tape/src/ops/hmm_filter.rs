@@ -1,12 +1,10 @@
 //! The forward filter of hidden Markov chains (Rabiner 1989, eq. 92, normalised), with an adjoint of its own.
 
-use std::ops::Range;
-
 use crate::float::Float;
 use crate::kernels::markov::{Cotangent, Scratch, padded};
 use crate::kernels::{for_each_piece, split_pieces};
 use crate::op::{Array, At, Grads, Op, Sample, Samples, Saved, Shapes};
-use crate::ops::hmm::{Filtered, back_by_sequences, chain, chain_samples, chain_sizes, filter_all, groups};
+use crate::ops::hmm::{Filtered, adjoint, back_by_sequences, chain, chain_samples, chain_sizes, filter_all, groups};
 use crate::shape::Shape;
 use crate::var::Var;
 
@@ -54,22 +52,17 @@ impl<T: Float> Op<T> for HmmFilter {
     fn backward(&self, at: &At<'_, T>, grads: &mut Grads<'_, T>) {
         let filtered = Filtered { rows: &at.saved[0], scale: &at.saved[1], scaled: &at.saved[2], values: &at.saved[3] };
         let chain = chain(at.x, at.pool);
-        let g = at.grad(0);
-        let work =
-            |sequence: usize, steps: Range<usize>, slopes: &mut [T], counts: &mut [T], scratch: &mut Scratch<T>| {
-                let value = filtered.values[sequence];
-                // a sequence that becomes impossible has a filter up to there
-                if !value.is_finite() && value != T::of(f64::NEG_INFINITY) {
-                    slopes.fill(T::of(f64::NAN));
-                    counts.fill(T::of(f64::NAN));
-                    return;
-                }
-                let from = steps.start * chain.states;
-                let (emission, cotangent) = (&at.x[2].data[from..], Cotangent::Filter(&g[from..]));
-                let filtered = filtered.of(sequence, steps, chain.width);
-                chain.adjoint(emission, filtered, cotangent, slopes, counts, scratch, at.pool);
-            };
-        back_by_sequences(&self.lengths, at, grads, &chain, |_| T::ONE, work);
+        let cotangent = Cotangent::Filter(at.grad(0));
+        back_by_sequences(
+            &self.lengths,
+            at,
+            grads,
+            &chain,
+            |_| T::ONE,
+            |sequence, steps, slopes, counts, scratch| {
+                adjoint(&filtered, &chain, at, cotangent, (sequence, steps), (slopes, counts), scratch);
+            },
+        );
     }
 }
 

@@ -20,6 +20,7 @@ pub(crate) mod group_norm;
 pub(crate) mod gumbel;
 pub(crate) mod hmm;
 pub(crate) mod hmm_filter;
+pub(crate) mod hmm_inference;
 pub(crate) mod inverse;
 pub(crate) mod join;
 pub(crate) mod kalman;

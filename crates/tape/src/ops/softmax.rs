@@ -43,20 +43,22 @@ simd_kernel! {
     }
 }
 
-/// ln sum exp of a row; minus infinity when every element is.
+/// ln sum exp of a row in two parts: the largest element (0 where that is infinite), and what comes on top; that is
+/// minus infinity when every element is.
 #[inline(always)]
-fn log_sum_exp_row<T: Float, L: Lane<Scalar = T>>(x: &[T]) -> L {
+fn log_sum_exp_row<T: Float, L: Lane<Scalar = T>>(x: &[T]) -> (L, L) {
     let max = max_of([x], |[x]: [L; 1]| x);
     let unbounded = max.abs() == L::of(f64::INFINITY);
     let shift = L::select(unbounded, L::of(0.0), max);
-    sum_of([x], |[x]: [L; 1]| (x - shift).exp()).ln() + shift
+    (shift, sum_of([x], |[x]: [L; 1]| (x - shift).exp()).ln())
 }
 
 simd_kernel! {
     /// ln sum exp of each row; minus infinity when every element is.
     pub(super) fn log_sum_exp_rows [T, L](x: &[T], out: &mut [T], width: usize) {
         for (x, out) in x.chunks_exact(width).zip(out.iter_mut()) {
-            *out = log_sum_exp_row::<T, L>(x).get();
+            let (shift, ln) = log_sum_exp_row::<T, L>(x);
+            *out = (ln + shift).get();
         }
     }
 }
@@ -68,9 +70,10 @@ impl<T: Float> RowKernel<T, 1> for LogSoftmaxRow {
     const ADDS: bool = false;
     #[inline(always)]
     fn row<L: Lane<Scalar = T>>(&self, _: usize, [x]: [&[T]; 1], y: &mut [T]) {
-        let offset = log_sum_exp_row::<T, L>(x);
+        let (shift, ln) = log_sum_exp_row::<T, L>(x);
         for (x, y) in x.iter().zip(y.iter_mut()) {
-            *y = (L::new(*x) - offset).get();
+            // one after the other: the sum of both would round away what sets large elements apart
+            *y = (L::new(*x) - shift - ln).get();
         }
     }
 }

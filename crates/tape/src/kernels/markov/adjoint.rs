@@ -6,7 +6,7 @@
 //! H(t) = a(t) g(t) + (H(t-1) M) E(t), and what comes back from the future r(t) = f(t) / s(t) + M v(t+1) with
 //! v(t) = (r(t) + g(t) b(t)) E(t). The slope of the emissions is H b + a r, that of a transition M (H (E b) + a v).
 
-use super::scaled::{add_lanes, add_outer_products, scale_row, times_matrix, unpad};
+use super::scaled::{add_lanes, add_outer_products, put, scale_row, take, times_matrix, unpad};
 use super::{BLOCK, Chain, Cotangent, Scratch, emission_row, padded_row};
 use crate::float::Float;
 use crate::kernels::simd_kernel;
@@ -70,16 +70,15 @@ fn collect_scaled_body<T: Float, L: Lane<Scalar = T>, const N: usize>(
             offsets[step] = mean.get();
             let mut sum = [L::of(0.0); N];
             for at in (0..width).step_by(N) {
-                let a = &rows[step * width + at..][..N];
-                let (e, g) = (&scratch.block[k * width + at..][..N], &scratch.centred[k * width + at..][..N]);
-                let flow = if step == 0 { [L::of(0.0); N] } else { times_matrix(past, &chain.matrix, width, at) };
-                let now = &mut now[at..at + N];
+                let a: [L; N] = take(rows, step * width + at);
+                let e: [L; N] = take(&scratch.block, k * width + at);
+                let g: [L; N] = take(&scratch.centred, k * width + at);
+                let mut flow = if step == 0 { [L::of(0.0); N] } else { times_matrix(past, &chain.matrix, width, at) };
                 for j in 0..N {
-                    let own = L::new(a[j]) * (L::new(g[j]) - mean);
-                    let value = flow[j].mul_add(L::new(e[j]) * before, own);
-                    now[j] = value.get();
-                    sum[j] = sum[j] + value;
+                    flow[j] = flow[j].mul_add(e[j] * before, a[j] * (g[j] - mean));
+                    sum[j] = sum[j] + flow[j];
                 }
+                put(flow, now, at);
             }
             before = inverse(L::new(scale[step]));
             mean = add_lanes(sum) * before;
@@ -147,35 +146,38 @@ fn adjoint_scaled_body<T: Float, L: Lane<Scalar = T>, const N: usize, const SMOO
             let offset = if SMOOTHED { L::new(offsets[step]) } else { zero };
             let (mut sum, mut sum_slopes) = ([zero; N], [zero; N]);
             for at in (0..width).step_by(N) {
-                let here = k * width + at..k * width + at + N;
-                let a = &rows[step * width + at..][..N];
-                let past = if SMOOTHED { &collected[step * width + at..][..N] } else { a };
-                let (e, out) = (&mut scratch.block[here.clone()], &mut scratch.smoothed[here.clone()]);
-                let (g, u) = (&scratch.centred[here.clone()], &mut scratch.ahead[here]);
-                let (ahead, back) = (&ahead[at..at + N], &back[at..at + N]);
-                let (u_row, v_row) = (&mut u_row[at..at + N], &mut v_row[at..at + N]);
+                let here = k * width + at;
+                let a: [L; N] = take(rows, step * width + at);
+                let past = if SMOOTHED { take(collected, step * width + at) } else { a };
+                let (e, g): ([L; N], [L; N]) = (take(&scratch.block, here), take(&scratch.centred, here));
+                let future = if SMOOTHED { take(ahead, at) } else { [now; N] };
+                let from_back: [L; N] = take(back, at);
+                let (mut slopes, mut u, mut v) = ([zero; N], [zero; N], [zero; N]);
                 for j in 0..N {
-                    let (a, weight) = (L::new(a[j]), L::new(e[j]) * before);
-                    let future = if SMOOTHED { L::new(ahead[j]) } else { now };
-                    let mut r = L::new(back[j]) - drift * future;
-                    let own = (L::new(g[j]) - offset) * future;
+                    let weight = e[j] * before;
+                    let own = (g[j] - offset) * future[j];
+                    let mut r = from_back[j] - drift * future[j];
                     if !SMOOTHED {
                         r = r + own;
                     }
-                    let (mut slope, mut v) = (a * r, r);
+                    slopes[j] = a[j] * r;
+                    v[j] = r;
                     if SMOOTHED {
-                        slope = L::new(past[j]).mul_add(future, slope);
-                        v = v + own;
-                        let posterior = L::select(a > zero, a * future, zero);
-                        sum[j] = sum[j] + posterior;
-                        u_row[j] = L::select(a > zero, future * (weight * correction), zero).get();
-                        u[j] = u_row[j];
+                        slopes[j] = past[j].mul_add(future[j], slopes[j]);
+                        v[j] = r + own;
+                        sum[j] = sum[j] + L::select(a[j] > zero, a[j] * future[j], zero);
+                        u[j] = L::select(a[j] > zero, future[j] * (weight * correction), zero);
                     }
-                    let slope = L::select(a > zero, slope, zero);
-                    sum_slopes[j] = sum_slopes[j] + slope;
-                    out[j] = slope.get();
-                    v_row[j] = L::select(a > zero, v * weight, zero).get();
-                    e[j] = v_row[j];
+                    slopes[j] = L::select(a[j] > zero, slopes[j], zero);
+                    sum_slopes[j] = sum_slopes[j] + slopes[j];
+                    v[j] = L::select(a[j] > zero, v[j] * weight, zero);
+                }
+                put(slopes, &mut scratch.smoothed, here);
+                put(v, v_row, at);
+                put(v, &mut scratch.block, here);
+                if SMOOTHED {
+                    put(u, u_row, at);
+                    put(u, &mut scratch.ahead, here);
                 }
             }
             drift = add_lanes(sum_slopes);
@@ -184,11 +186,9 @@ fn adjoint_scaled_body<T: Float, L: Lane<Scalar = T>, const N: usize, const SMOO
             }
             if step > 0 {
                 for at in (0..width).step_by(N) {
-                    let value: [L; N] = times_matrix(v_row, &chain.transpose, width, at);
-                    back[at..at + N].iter_mut().zip(value).for_each(|(back, value)| *back = value.get());
+                    put(times_matrix::<T, L, N>(v_row, &chain.transpose, width, at), back, at);
                     if SMOOTHED {
-                        let value: [L; N] = times_matrix(u_row, &chain.transpose, width, at);
-                        ahead[at..at + N].iter_mut().zip(value).for_each(|(ahead, value)| *ahead = value.get());
+                        put(times_matrix::<T, L, N>(u_row, &chain.transpose, width, at), ahead, at);
                     }
                 }
             }

@@ -216,8 +216,16 @@ pub(crate) enum Cotangent<'a, T> {
 }
 
 impl<T> Cotangent<'_, T> {
-    fn is_filter(&self) -> bool {
+    pub fn is_filter(&self) -> bool {
         matches!(self, Self::Filter(_))
+    }
+
+    /// What remains from element `start` on.
+    pub fn from(self, start: usize) -> Self {
+        match self {
+            Self::Posteriors(g) => Self::Posteriors(&g[start..]),
+            Self::Filter(g) => Self::Filter(&g[start..]),
+        }
     }
 }
 

@@ -5,6 +5,21 @@ use crate::float::Float;
 use crate::kernels::simd_kernel;
 use crate::lane::Lane;
 
+/// N numbers from `at` on. Loops over such arrays vectorise where loops over slices do not, as nothing else can lie in
+/// the same memory.
+#[inline(always)]
+pub(super) fn take<T: Float, L: Lane<Scalar = T>, const N: usize>(x: &[T], at: usize) -> [L; N] {
+    let x: &[T; N] = x[at..].first_chunk().expect("rows are padded to whole registers");
+    std::array::from_fn(|j| L::new(x[j]))
+}
+
+/// Writes N numbers from `at` on.
+#[inline(always)]
+pub(super) fn put<T: Float, L: Lane<Scalar = T>, const N: usize>(x: [L; N], out: &mut [T], at: usize) {
+    let out: &mut [T; N] = out[at..].first_chunk_mut().expect("rows are padded to whole registers");
+    *out = std::array::from_fn(|j| x[j].get());
+}
+
 /// Adds the lanes pairwise.
 #[inline(always)]
 pub(super) fn add_lanes<L: Lane, const N: usize>(mut lanes: [L; N]) -> L {
@@ -124,16 +139,16 @@ fn filter_scaled_body<T: Float, L: Lane<Scalar = T>, const N: usize>(
             let row = &mut row[..width];
             let mut sum = [L::of(0.0); N];
             for at in (0..width).step_by(N) {
-                let (row, e) = (&mut row[at..at + N], &e[at..at + N]);
+                let e: [L; N] = take(e, at);
                 let weight = if step == 0 { [one; N] } else { times_matrix(before, &chain.matrix, width, at) };
+                let mut value = [one; N];
                 for j in 0..N {
-                    let e = L::new(e[j]);
-                    let value = weight[j] * (e * inverse);
-                    row[j] = value.get();
-                    sum[j] = sum[j] + value;
-                    let possible = L::select(e > L::of(0.0), value, one);
+                    value[j] = weight[j] * (e[j] * inverse);
+                    sum[j] = sum[j] + value[j];
+                    let possible = L::select(e[j] > L::of(0.0), value[j], one);
                     least[j] = L::select(weight[j] > L::of(0.0), possible, one).min(least[j]);
                 }
+                put(value, row, at);
             }
             let sum = add_lanes(sum);
             inverse = L::select(sum > L::of(0.0), sum.recip(), L::of(0.0));
@@ -199,10 +214,11 @@ pub(super) fn add_outer_products<T: Float, L: Lane<Scalar = T>, const N: usize>(
                 }
             }
             for (k, sum) in sums.iter().enumerate() {
-                let row = &mut counts[(i + k) * width + at..][..N];
+                let mut row: [L; N] = take(counts, (i + k) * width + at);
                 for j in 0..N {
-                    row[j] = (L::new(row[j]) + sum[j]).get();
+                    row[j] = row[j] + sum[j];
                 }
+                put(row, counts, (i + k) * width + at);
             }
         }
     }
@@ -254,24 +270,22 @@ fn smooth_scaled_body<T: Float, L: Lane<Scalar = T>, const N: usize>(
             let before = if step == 0 { zero } else { L::new(scale[step - 1]).recip() * correction };
             let mut sum = [zero; N];
             for at in (0..width).step_by(N) {
-                let (a, e, smoothed) = (&a[at..at + N], &mut e[at..at + N], &mut smoothed[at..at + N]);
-                let (ahead, w_row) = (&ahead[at..at + N], &mut w_row[at..at + N]);
+                let (a, future): ([L; N], [L; N]) = (take(a, at), take(ahead, at));
+                let mut weight: [L; N] = take(e, at);
+                let mut posterior = [zero; N];
                 for j in 0..N {
-                    let (a, ahead) = (L::new(a[j]), L::new(ahead[j]));
-                    let posterior = L::select(a > zero, a * ahead, zero);
-                    smoothed[j] = posterior.get();
-                    sum[j] = sum[j] + posterior;
-                    w_row[j] = L::select(a > zero, ahead * (L::new(e[j]) * before), zero).get();
-                    e[j] = w_row[j];
+                    posterior[j] = L::select(a[j] > zero, a[j] * future[j], zero);
+                    sum[j] = sum[j] + posterior[j];
+                    weight[j] = L::select(a[j] > zero, future[j] * (weight[j] * before), zero);
                 }
+                put(posterior, smoothed, at);
+                put(weight, w_row, at);
+                put(weight, e, at);
             }
             correction = L::of(-0.5).mul_add(add_lanes(sum), L::of(1.5));
             if step > 0 {
                 for at in (0..width).step_by(N) {
-                    let value: [L; N] = times_matrix(w_row, &chain.transpose, width, at);
-                    for j in 0..N {
-                        ahead[at + j] = value[j].get();
-                    }
+                    put(times_matrix::<T, L, N>(w_row, &chain.transpose, width, at), ahead, at);
                 }
             }
         }
