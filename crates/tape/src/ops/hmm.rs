@@ -260,7 +260,8 @@ pub(super) fn adjoint<T: Float>(
 ) {
     let value = filtered.values[sequence];
     let impossible = value == T::of(f64::NEG_INFINITY);
-    if !value.is_finite() && !(impossible && cotangent.is_filter()) {
+    let defined = value.is_finite() || impossible && cotangent.is_filter();
+    if !defined {
         let fill = if impossible { T::ZERO } else { T::of(f64::NAN) };
         slopes.fill(fill);
         counts.fill(fill);
