@@ -19,7 +19,8 @@ pub struct TrainerConfig {
     pub min_batch_size: usize,
     /// Parts that a step's examples are split in. Each is computed by one thread, side by side, and their losses are
     /// averaged: less memory, and small models scale with the threads. For losses that are means over examples, or whose
-    /// task weighs parts ([`Task::part_loss`](super::Task::part_loss)), without batch statistics. The number of parts changes rounding and noise, that of threads does not. Default 1.
+    /// task weighs parts ([`Task::part_loss`](super::Task::part_loss)), without batch statistics. The number of parts
+    /// changes rounding and noise, that of threads does not. Default 1.
     pub parts: usize,
     /// Whether the examples come in a new random order each epoch. Default true.
     pub shuffle: bool,
