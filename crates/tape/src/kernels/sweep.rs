@@ -448,6 +448,12 @@ pub(crate) fn backward<T: Float>(
         for start in (start..end).step_by(block) {
             let size = block.min(end - start);
             let x = load_all(operands, start, size, cut, loaded);
+            for target in &targets {
+                if let Target::Full { memory, .. } = target {
+                    // SAFETY: blocks are disjoint.
+                    prefetch(unsafe { memory.range(start, size) });
+                }
+            }
             run_block(steps, &x, values, size, cut, Some(&read), None);
             let (last, inner) = (steps.len() - 1, (steps.len() - 1) * block);
             if want_sum {
@@ -461,10 +467,8 @@ pub(crate) fn backward<T: Float>(
                 match target {
                     // SAFETY: blocks are disjoint.
                     Target::Full { memory, fresh: true } => unsafe { memory.range(start, size) }.fill(T::ZERO),
-                    // SAFETY: as above.
-                    Target::Full { memory, fresh: false } => prefetch(unsafe { memory.range(start, size) }),
                     Target::Repeated(..) => sums[i * block..i * block + size].fill(T::ZERO),
-                    Target::Unwanted => {}
+                    Target::Unwanted | Target::Full { fresh: false, .. } => {}
                 }
             }
             for at in (0..=last).rev() {
