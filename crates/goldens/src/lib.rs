@@ -142,21 +142,32 @@ impl Golden {
     /// `floor` is a largest value below which the difference counts absolutely.
     ///
     /// # Panics
-    /// When it exceeds the tolerance, a value is not finite, or the sizes differ.
+    /// When it exceeds the tolerance or the sizes differ.
     pub fn assert_close(&self, name: &str, values: &[f64], tolerance: f64, floor: f64) {
-        let expected = self.get(name);
-        assert_eq!(values.len(), expected.len(), "{} {name}: sizes differ", self.path.display());
-        let largest = expected.iter().fold(floor, |a, b| a.max(b.abs()));
-        for (i, (value, expected)) in values.iter().zip(expected).enumerate() {
-            // written so that NaN fails
-            let close = (value - expected).abs() <= tolerance * largest;
-            assert!(
-                close,
-                "{} {name}: element {i} is {value}, the reference {expected}; {:.2e} of the largest, {largest:.3e}",
-                self.path.display(),
-                (value - expected).abs() / largest
-            );
-        }
+        compare(&format!("{} {name}", self.path.display()), values, self.get(name), tolerance, floor);
+    }
+}
+
+/// Compares numbers with what is expected: the largest difference relative to the largest number expected, or to 1 where
+/// all are smaller. Infinities must be equal.
+///
+/// # Panics
+/// When it exceeds the tolerance, or the sizes differ.
+pub fn assert_close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
+    compare(what, found, expected, tolerance, 1.0);
+}
+
+fn compare(what: &str, found: &[f64], expected: &[f64], tolerance: f64, floor: f64) {
+    assert_eq!(found.len(), expected.len(), "{what}: sizes differ");
+    let largest = expected.iter().filter(|e| e.is_finite()).fold(floor, |a, e| a.max(e.abs()));
+    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+        // written so that NaN fails
+        let close = found == expected || (found - expected).abs() <= tolerance * largest;
+        assert!(
+            close,
+            "{what} {i} is {found}, expected {expected}; off by {:.2e} of the largest, {largest:.3e}",
+            (found - expected).abs() / largest
+        );
     }
 }
 

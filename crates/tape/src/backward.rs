@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use crate::float::Float;
 use crate::fuse::Group;
 use crate::kernels::buffer::{Buffer, Pool};
+use crate::kernels::operand::repeats;
 use crate::kernels::reduce::add_summed_to;
 use crate::kernels::sweep::{self, OperandGrad, RootGrad, add_assign};
 use crate::op::{Array, At, Grads, Slot};
@@ -256,7 +257,7 @@ impl<T: Float> Nodes<T> {
                     Target::Unwanted
                 } else if node.shape.len() == group.shape.len() {
                     self.slot(i, grads, pool).map_or(Target::Unwanted, Target::Direct)
-                } else if sweep::repeats(&node.shape, &group.shape) {
+                } else if repeats(&node.shape, &group.shape) {
                     Target::Repeated(pool.take(node.shape.len()))
                 } else {
                     Target::Broadcast(pool.take(group.shape.len()))

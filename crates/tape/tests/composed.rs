@@ -1,19 +1,12 @@
 //! Ops on whole arrays equal the chains of small ops that they replace, in value and in every gradient.
 
+use gradome_goldens::assert_close;
 use gradome_tape::{Tape, Tensor, Var};
 
 /// Relative to the largest element of an array, or to 1.
 const TOLERANCE: f64 = 1e-10;
 
 type Build = for<'t> fn(&'t Tape<f64>, &[Var<'t, f64>]) -> Var<'t, f64>;
-
-fn assert_close(case: &str, what: &str, found: &[f64], expected: &[f64]) {
-    assert_eq!(found.len(), expected.len());
-    let largest = expected.iter().fold(1.0, |a: f64, b| a.max(b.abs()));
-    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
-        assert!((f - e).abs() <= TOLERANCE * largest, "{case}: {what} {i} is {f}, composed {e}");
-    }
-}
 
 /// Compares value and gradients of two ways to compute one thing, for waves of the given shapes.
 fn assert_same(case: &str, shapes: &[&[usize]], whole: Build, composed: Build) {
@@ -32,9 +25,9 @@ fn assert_same(case: &str, shapes: &[&[usize]], whole: Build, composed: Build) {
         (y.value().to_f64(), gradients)
     };
     let ((value, gradients), (expected, expected_gradients)) = (run(whole), run(composed));
-    assert_close(case, "element", &value, &expected);
+    assert_close(&format!("{case}: element"), &value, &expected, TOLERANCE);
     for (k, (found, expected)) in gradients.iter().zip(&expected_gradients).enumerate() {
-        assert_close(case, &format!("gradient of operand {k}, element"), found, expected);
+        assert_close(&format!("{case}: gradient of operand {k}, element"), found, expected, TOLERANCE);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Hidden Markov chains against the enumeration of all paths, against chains of small ops, and at the ends of the range.
 
+use gradome_goldens::assert_close;
 use gradome_tape::{Float, Tape, Tensor, Var};
 use proptest::prelude::*;
 
@@ -65,14 +66,6 @@ impl Model {
         let gradients = y.backward_with(&Tensor::new([lengths.len()], weights));
         let of = |v: Var<'_, f64>| gradients.of(v).unwrap().to_f64();
         (y.value().to_f64(), [of(initial), of(transition), of(emission)], posteriors)
-    }
-}
-
-fn assert_close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    let largest = expected.iter().filter(|e| e.is_finite()).fold(1.0, |a: f64, e| a.max(e.abs()));
-    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
-        assert!(f == e || (f - e).abs() <= tolerance * largest, "{what} {i} is {f}, expected {e}");
     }
 }
 

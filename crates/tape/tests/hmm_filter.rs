@@ -1,5 +1,6 @@
 //! The filter of hidden Markov chains, and the adjoints of filter and posteriors, against plain loops and small ops.
 
+use gradome_goldens::assert_close;
 use gradome_tape::{Float, Tape, Tensor, Var};
 
 const NONE: f64 = f64::NEG_INFINITY;
@@ -49,14 +50,6 @@ fn run<T: Float>(model: &[Tensor<f64>; 3], lengths: &[usize]) -> Vec<f64> {
     let tape = Tape::<T>::new();
     let [initial, transition, emission] = model.each_ref().map(|x| tape.constant(&x.cast()));
     emission.hmm_filter(initial, transition, lengths).value().to_f64()
-}
-
-fn assert_close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    let largest = expected.iter().fold(1.0, |a: f64, e| a.max(e.abs()));
-    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
-        assert!((f - e).abs() <= tolerance * largest, "{what} {i} is {f}, expected {e}");
-    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::f64::consts::PI;
 
+use gradome_goldens::assert_close;
 use gradome_tape::check::{check_function, gradient_check};
 use gradome_tape::{Tape, Tensor, Var};
 use proptest::prelude::*;
@@ -12,14 +13,6 @@ fn noise(i: usize) -> f64 {
 
 fn tensor(shape: &[usize], salt: usize) -> Tensor<f64> {
     Tensor::from_fn(shape, |i| noise(i + 777 * salt))
-}
-
-fn assert_close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    let scale = expected.iter().fold(1.0, |a: f64, b| a.max(b.abs()));
-    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
-        assert!((f - e).abs() <= tolerance * scale, "{what} {i}: {f}, expected {e}");
-    }
 }
 
 /// The scan by its definition: for each item, motif and position the forward and the reverse score.

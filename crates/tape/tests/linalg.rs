@@ -37,11 +37,7 @@ fn identity(n: usize) -> Vec<f64> {
 }
 
 fn assert_close(found: &[f64], expected: &[f64], tolerance: f64) {
-    assert_eq!(found.len(), expected.len());
-    let scale = expected.iter().fold(1.0, |a: f64, b| a.max(b.abs()));
-    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
-        assert!((f - e).abs() <= tolerance * scale, "element {i}: {f}, expected {e}");
-    }
+    gradome_goldens::assert_close("element", found, expected, tolerance);
 }
 
 proptest! {

@@ -1,6 +1,6 @@
 //! The selective scan against reference numbers, and against the chain of small ops that it replaces.
 
-use gradome_goldens::goldens;
+use gradome_goldens::{assert_close, goldens};
 use gradome_tape::{Float, SelectiveScan, Tape, Tensor, Var};
 
 fn wave<T: Float>(shape: &[usize], phase: f64, scale: f64) -> Tensor<T> {
@@ -44,14 +44,6 @@ fn composed<'t>(tape: &'t Tape<f64>, v: &[Var<'t, f64>], reverse: bool) -> [Var<
     }
     let rows: Vec<Var<'t, f64>> = rows.into_iter().flatten().collect();
     [(tape.concat(&rows, 1) + v[5] * v[0]) * v[6].silu(), h]
-}
-
-fn assert_close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    let largest = expected.iter().fold(1.0, |a: f64, e| a.max(e.abs()));
-    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
-        assert!((f - e).abs() <= tolerance * largest, "{what} {i} is {f}, expected {e}");
-    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub(crate) mod gemm;
 pub(crate) mod indexed;
 pub(crate) mod markov;
 pub(crate) mod math32;
+pub(crate) mod operand;
 pub(crate) mod reduce;
 pub(crate) mod rows;
 pub(crate) mod selective_scan;

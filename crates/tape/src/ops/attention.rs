@@ -3,8 +3,8 @@
 use crate::float::Float;
 use crate::kernels::attention::{Drop, Head, Outcome, Sight};
 use crate::kernels::for_each_part;
+use crate::kernels::operand::strided_offset;
 use crate::kernels::reduce::add_summed_to;
-use crate::kernels::sweep::strided_offset;
 use crate::kernels::tile::{line, scaled_rows};
 use crate::op::{Array, At, Grads, Op, Sample, Samples, Saved, Shapes};
 use crate::shape::Shape;

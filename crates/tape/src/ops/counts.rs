@@ -6,8 +6,8 @@
 use std::sync::OnceLock;
 
 use crate::float::Float;
+use crate::kernels::operand::Operand;
 use crate::kernels::reduce::add_summed_to;
-use crate::kernels::sweep::Operand;
 use crate::kernels::{CHUNK, for_each_chunk, for_each_chunk2, simd_kernel};
 use crate::lane::Lane;
 use crate::op::{Array, At, Draw, Grads, Op, Sample, Samples, Saved, Shapes};

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::float::Float;
 use crate::kernels::buffer::{Buffer, Pool};
-use crate::kernels::markov::{Chain, Cotangent, Scratch, padded};
+use crate::kernels::markov::{Chain, Cotangent, FilteredSteps, Scratch, padded};
 use crate::kernels::{for_each_piece, split_pieces};
 use crate::op::{Array, At, Grads, Op, Sample, Samples, Saved, Shapes};
 use crate::shape::Shape;
@@ -58,58 +58,156 @@ pub(crate) fn groups(lengths: &[usize]) -> Vec<(Range<usize>, Range<usize>)> {
     groups
 }
 
-/// What the filter leaves for the other passes.
-pub(super) struct Filtered<'a, T> {
-    /// `[steps, padded states]`
-    pub rows: &'a [T],
-    /// `[steps]`
-    pub scale: &'a [T],
-    /// For each sequence whether its rows are scaled probabilities (1) or logarithms (0).
-    pub scaled: &'a [T],
-    /// The log-likelihood of each sequence.
-    pub values: &'a [T],
+/// Arrays that are saved of filtered sequences.
+pub(super) const SAVED: usize = 5;
+
+/// Sequences that were filtered, for the passes that follow.
+pub(super) struct Filtered<'a, T: Float> {
+    pub chain: Chain<'a, T>,
+    /// Rows, scale and weights as of [`FilteredSteps`], and for each sequence whether its rows are scaled probabilities (1)
+    /// or logarithms (0), and its log-likelihood.
+    arrays: &'a [Buffer<T>; SAVED],
 }
 
 impl<'a, T: Float> Filtered<'a, T> {
-    /// The rows of one sequence and their sums, and whether they are scaled.
-    pub fn of(&self, sequence: usize, steps: Range<usize>, width: usize) -> (&'a [T], &'a [T], bool) {
-        let rows = &self.rows[steps.start * width..steps.end * width];
-        (rows, &self.scale[steps], self.scaled[sequence] == T::ONE)
+    /// From what [`forward_by_sequences`] saved.
+    pub fn saved(at: &At<'a, T>) -> Self {
+        let arrays = at.saved.first_chunk().expect("the arrays of the filter were saved first");
+        Self { chain: chain(at.x, at.pool), arrays }
+    }
+
+    /// The log-likelihood of each sequence.
+    pub fn values(&self) -> &'a [T] {
+        &self.arrays[SAVED - 1]
+    }
+
+    fn of(&self, sequence: usize, steps: Range<usize>) -> FilteredSteps<'a, T> {
+        let [rows, scale, weights, scaled, _] = self.arrays;
+        let here = steps.start * self.chain.width..steps.end * self.chain.width;
+        let scaled = scaled[sequence] == T::ONE;
+        FilteredSteps { rows: &rows[here.clone()], scale: &scale[steps], weights: &weights[here], scaled }
+    }
+
+    /// The probabilities of one sequence, given its steps so far.
+    pub fn normalise(&self, sequence: usize, steps: Range<usize>, probabilities: &mut [T], scratch: &mut Scratch<T>) {
+        self.chain.normalise(self.of(sequence, steps), probabilities, scratch);
+    }
+
+    /// The posteriors of one sequence, and its expected transitions added to counts of zero: zero when it is impossible,
+    /// NaN when its likelihood is.
+    pub fn smooth(
+        &self,
+        sequence: usize,
+        steps: Range<usize>,
+        posteriors: &mut [T],
+        counts: &mut [T],
+        scratch: &mut Scratch<T>,
+    ) {
+        let value = self.values()[sequence];
+        if value.is_finite() {
+            self.chain.smooth(self.of(sequence, steps), posteriors, counts, scratch);
+        } else {
+            let fill = if value == T::of(f64::NEG_INFINITY) { T::ZERO } else { T::of(f64::NAN) };
+            posteriors.fill(fill);
+            counts.fill(fill);
+        }
+    }
+
+    /// The gradient of one sequence from the `cotangent` of all steps' probabilities: zero when it is impossible (but for
+    /// the filter, which goes as far as a state explains), NaN when its likelihood is.
+    pub fn adjoint(
+        &self,
+        cotangent: Cotangent<'_, T>,
+        (sequence, steps): (usize, Range<usize>),
+        (slopes, counts): (&mut [T], &mut [T]),
+        scratch: &mut Scratch<T>,
+        pool: &Pool<T>,
+    ) {
+        let value = self.values()[sequence];
+        let impossible = value == T::of(f64::NEG_INFINITY);
+        if value.is_finite() || impossible && cotangent.is_filter() {
+            let cotangent = cotangent.from(steps.start * self.chain.states);
+            self.chain.adjoint(self.of(sequence, steps), cotangent, (slopes, counts), scratch, pool);
+        } else {
+            let fill = if impossible { T::ZERO } else { T::of(f64::NAN) };
+            slopes.fill(fill);
+            counts.fill(fill);
+        }
     }
 }
 
-pub(super) fn chain<'a, T: Float>(x: &[Array<'a, T>], pool: &Pool<T>) -> Chain<'a, T> {
+fn chain<'a, T: Float>(x: &[Array<'a, T>], pool: &Pool<T>) -> Chain<'a, T> {
     Chain::new(x[0].data, x[1].data, x.get(3).map_or(&[], |last| last.data), pool)
 }
 
-/// Filters every sequence into arrays of `steps x width`, `steps`, `sequences` and `sequences` elements.
-pub(super) fn filter_all<T: Float>(
+/// Runs `work(sequence, steps, piece, scratch)` for every sequence with its piece, groups side by side.
+fn for_each_sequence<T: Float, P: Send>(
+    lengths: &[usize],
+    (width, pool): (usize, &Pool<T>),
+    pieces: impl IntoIterator<Item = P>,
+    work: impl Fn(usize, Range<usize>, P, &mut Scratch<T>) + Sync,
+) {
+    let mut pieces = pieces.into_iter();
+    let groups = groups(lengths).into_iter().map(|(sequences, steps)| {
+        let pieces: Vec<P> = pieces.by_ref().take(sequences.len()).collect();
+        (sequences, steps.start, pieces)
+    });
+    for_each_piece(groups.collect(), |_, (sequences, mut start, pieces)| {
+        let mut scratch = Scratch::new(width, pool);
+        for (sequence, piece) in sequences.zip(pieces) {
+            let steps = start..start + lengths[sequence];
+            start = steps.end;
+            work(sequence, steps, piece, &mut scratch);
+        }
+    });
+}
+
+/// The forward pass of an op over chains: filters every sequence, runs `work(filtered, sequence, steps, piece, scratch)`
+/// for each with its piece, and saves what was filtered.
+pub(super) fn forward_by_sequences<T: Float, P: Send>(
     lengths: &[usize],
     x: &[Array<'_, T>],
-    pool: &Pool<T>,
-    (rows, scale, scaled, values): (&mut [T], &mut [T], &mut [T], &mut [T]),
+    saved: &mut Saved<T>,
+    pieces: impl IntoIterator<Item = P>,
+    work: impl Fn(&Filtered<'_, T>, usize, Range<usize>, P, &mut Scratch<T>) + Sync,
 ) {
-    let chain = chain(x, pool);
-    let groups = groups(lengths);
-    let steps = || groups.iter().map(|(_, steps)| steps.len());
-    let sequences = || groups.iter().map(|(sequences, _)| sequences.len());
-    let rows = split_pieces(rows, steps().map(|n| n * chain.width));
-    let scale = split_pieces(scale, steps());
-    let scaled = split_pieces(scaled, sequences());
-    let values = split_pieces(values, sequences());
-    let parts = groups.iter().zip(rows.into_iter().zip(scale)).zip(scaled.into_iter().zip(values)).collect();
-    for_each_piece(parts, |_, (((sequences, steps), (rows, scale)), (scaled, values))| {
-        let mut scratch = Scratch::new(chain.width, pool);
-        let mut start = 0;
-        for (k, &length) in lengths[sequences.clone()].iter().enumerate() {
-            let range = start..start + length;
-            let emission = &x[2].data[(steps.start + start) * chain.states..];
-            let rows = &mut rows[range.start * chain.width..range.end * chain.width];
-            let (value, linear) = chain.filter(emission, rows, &mut scale[range], &mut scratch);
-            values[k] = T::of(value);
-            scaled[k] = if linear { T::ONE } else { T::ZERO };
-            start += length;
-        }
+    let pool = saved.pool.clone();
+    let chain = chain(x, &pool);
+    let (states, width, emission) = (chain.states, chain.width, x[2].data);
+    let (steps, sequences) = (x[2].shape[0], lengths.len());
+    let mut arrays: [_; SAVED] =
+        [steps * width, steps, steps * width, sequences, sequences].map(|size| pool.take(size));
+    let [rows, scale, weights, scaled, values] = &mut arrays;
+    let rows = by_sequences(rows, lengths, width).into_iter().zip(by_sequences(scale, lengths, 1));
+    let outputs = rows.zip(by_sequences(weights, lengths, width)).zip(scaled.iter_mut().zip(values.iter_mut()));
+    for_each_sequence(lengths, (width, &pool), outputs, |_, steps, (((rows, scale), weights), (scaled, value)), _| {
+        let (ln_likelihood, linear) = chain.filter(&emission[steps.start * states..], (rows, scale, weights));
+        *value = T::of(ln_likelihood);
+        *scaled = if linear { T::ONE } else { T::ZERO };
+    });
+    let filtered = Filtered { chain, arrays: &arrays };
+    for_each_sequence(lengths, (width, &pool), pieces, |sequence, steps, piece, scratch| {
+        work(&filtered, sequence, steps, piece, scratch);
+    });
+    saved.kept.extend(arrays);
+}
+
+/// The pieces of an array `[steps, width]` that belong to each sequence.
+pub(super) fn by_sequences<'y, T>(y: &'y mut [T], lengths: &[usize], width: usize) -> Vec<&'y mut [T]> {
+    split_pieces(y, lengths.iter().map(|length| length * width))
+}
+
+/// The backward pass of an op that gives but the probabilities that `cotangent` belongs to.
+pub(super) fn backward_of<T: Float>(
+    lengths: &[usize],
+    at: &At<'_, T>,
+    grads: &mut Grads<'_, T>,
+    cotangent: Cotangent<'_, T>,
+) {
+    let filtered = Filtered::saved(at);
+    let weight = |_| T::ONE;
+    back_by_sequences(lengths, at, grads, &filtered.chain, weight, |sequence, steps, slopes, counts, scratch| {
+        filtered.adjoint(cotangent, (sequence, steps), (slopes, counts), scratch, at.pool);
     });
 }
 
@@ -199,78 +297,26 @@ impl<T: Float> Op<T> for HmmLogLikelihood {
     }
 
     fn forward(&self, x: &[Array<'_, T>], y: &mut [&mut [T]], saved: &mut Saved<T>) {
-        let [steps, states] = [x[2].shape[0], x[2].shape[1]];
-        let pool = saved.pool.clone();
-        let (mut rows, mut scale) = (pool.take(steps * padded(states)), pool.take(steps));
-        let mut scaled = pool.take(self.lengths.len());
-        filter_all(&self.lengths, x, &pool, (&mut rows, &mut scale, &mut scaled, y[0]));
-        saved.kept.extend([rows, scale, scaled]);
+        let values = y[0].iter_mut();
+        forward_by_sequences(&self.lengths, x, saved, values, |filtered, sequence, _, value, _| {
+            *value = filtered.values()[sequence];
+        });
     }
 
     fn backward(&self, at: &At<'_, T>, grads: &mut Grads<'_, T>) {
-        let filtered = Filtered { rows: &at.saved[0], scale: &at.saved[1], scaled: &at.saved[2], values: at.y[0].data };
-        let chain = chain(at.x, at.pool);
-        let g = at.grad(0);
+        let (filtered, g) = (Filtered::saved(at), at.grad(0));
+        let weight = |sequence: usize| g[sequence];
         back_by_sequences(
             &self.lengths,
             at,
             grads,
-            &chain,
-            |sequence| g[sequence],
+            &filtered.chain,
+            weight,
             |sequence, steps, slopes, counts, scratch| {
-                smooth(&filtered, &chain, at.x[2].data, sequence, steps, slopes, counts, scratch);
+                filtered.smooth(sequence, steps, slopes, counts, scratch);
             },
         );
     }
-}
-
-/// The posteriors and expected transitions of one sequence: zero when it is impossible, NaN when its likelihood is.
-#[allow(clippy::too_many_arguments)]
-pub(super) fn smooth<T: Float>(
-    filtered: &Filtered<'_, T>,
-    chain: &Chain<'_, T>,
-    emission: &[T],
-    sequence: usize,
-    steps: Range<usize>,
-    posteriors: &mut [T],
-    counts: &mut [T],
-    scratch: &mut Scratch<T>,
-) {
-    let value = filtered.values[sequence];
-    if !value.is_finite() {
-        let fill = if value == T::of(f64::NEG_INFINITY) { T::ZERO } else { T::of(f64::NAN) };
-        posteriors.fill(fill);
-        counts.fill(fill);
-        return;
-    }
-    let emission = &emission[steps.start * chain.states..];
-    chain.smooth(emission, filtered.of(sequence, steps, chain.width), posteriors, counts, scratch);
-}
-
-/// The gradient of one sequence from the `cotangent` of all steps' probabilities: zero when it is impossible (but for the
-/// filter, which goes as far as a state explains), NaN when its likelihood is.
-pub(super) fn adjoint<T: Float>(
-    filtered: &Filtered<'_, T>,
-    chain: &Chain<'_, T>,
-    at: &At<'_, T>,
-    cotangent: Cotangent<'_, T>,
-    (sequence, steps): (usize, Range<usize>),
-    (slopes, counts): (&mut [T], &mut [T]),
-    scratch: &mut Scratch<T>,
-) {
-    let value = filtered.values[sequence];
-    let impossible = value == T::of(f64::NEG_INFINITY);
-    let defined = value.is_finite() || impossible && cotangent.is_filter();
-    if !defined {
-        let fill = if impossible { T::ZERO } else { T::of(f64::NAN) };
-        slopes.fill(fill);
-        counts.fill(fill);
-        return;
-    }
-    let from = steps.start * chain.states;
-    let filtered = filtered.of(sequence, steps, chain.width);
-    let emission = &at.x[2].data[from..];
-    chain.adjoint(emission, filtered, cotangent.from(from), slopes, counts, scratch, at.pool);
 }
 
 impl<T: Float> Op<T> for HmmPosteriors {
@@ -284,44 +330,16 @@ impl<T: Float> Op<T> for HmmPosteriors {
     }
 
     fn forward(&self, x: &[Array<'_, T>], y: &mut [&mut [T]], saved: &mut Saved<T>) {
-        let [steps, states] = [x[2].shape[0], x[2].shape[1]];
-        let pool = saved.pool.clone();
-        let (mut rows, mut scale) = (pool.take(steps * padded(states)), pool.take(steps));
-        let (mut scaled, mut values) = (pool.take(self.lengths.len()), pool.take(self.lengths.len()));
-        filter_all(&self.lengths, x, &pool, (&mut rows, &mut scale, &mut scaled, &mut values));
-        let chain = chain(x, &pool);
-        let filtered = Filtered { rows: &rows, scale: &scale, scaled: &scaled, values: &values };
-        let groups = groups(&self.lengths);
-        let parts = split_pieces(y[0], groups.iter().map(|(_, steps)| steps.len() * states));
-        for_each_piece(groups.iter().zip(parts).collect(), |_, ((sequences, steps), y)| {
-            let mut scratch = Scratch::new(chain.width, &pool);
-            let mut counts = pool.take_zeroed(chain.width * chain.width);
-            let mut start = 0;
-            for sequence in sequences.clone() {
-                let end = start + self.lengths[sequence];
-                let range = steps.start + start..steps.start + end;
-                let y = &mut y[start * states..end * states];
-                smooth(&filtered, &chain, x[2].data, sequence, range, y, &mut counts, &mut scratch);
-                start = end;
-            }
+        let (pool, states) = (saved.pool.clone(), x[2].shape[1]);
+        let pieces = by_sequences(y[0], &self.lengths, states);
+        forward_by_sequences(&self.lengths, x, saved, pieces, |filtered, sequence, steps, y, scratch| {
+            let mut counts = pool.take_zeroed(padded(states).pow(2));
+            filtered.smooth(sequence, steps, y, &mut counts, scratch);
         });
-        saved.kept.extend([rows, scale, scaled, values]);
     }
 
     fn backward(&self, at: &At<'_, T>, grads: &mut Grads<'_, T>) {
-        let filtered = Filtered { rows: &at.saved[0], scale: &at.saved[1], scaled: &at.saved[2], values: &at.saved[3] };
-        let chain = chain(at.x, at.pool);
-        let cotangent = Cotangent::Posteriors(at.grad(0));
-        back_by_sequences(
-            &self.lengths,
-            at,
-            grads,
-            &chain,
-            |_| T::ONE,
-            |sequence, steps, slopes, counts, scratch| {
-                adjoint(&filtered, &chain, at, cotangent, (sequence, steps), (slopes, counts), scratch);
-            },
-        );
+        backward_of(&self.lengths, at, grads, Cotangent::Posteriors(at.grad(0)));
     }
 }
 

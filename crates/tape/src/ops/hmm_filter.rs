@@ -1,10 +1,9 @@
 //! The forward filter of hidden Markov chains (Rabiner 1989, eq. 92, normalised), with an adjoint of its own.
 
 use crate::float::Float;
-use crate::kernels::markov::{Cotangent, Scratch, padded};
-use crate::kernels::{for_each_piece, split_pieces};
+use crate::kernels::markov::Cotangent;
 use crate::op::{Array, At, Grads, Op, Sample, Samples, Saved, Shapes};
-use crate::ops::hmm::{Filtered, adjoint, back_by_sequences, chain, chain_samples, chain_sizes, filter_all, groups};
+use crate::ops::hmm::{backward_of, by_sequences, chain_samples, chain_sizes, forward_by_sequences};
 use crate::shape::Shape;
 use crate::var::Var;
 
@@ -27,42 +26,14 @@ impl<T: Float> Op<T> for HmmFilter {
     }
 
     fn forward(&self, x: &[Array<'_, T>], y: &mut [&mut [T]], saved: &mut Saved<T>) {
-        let [steps, states] = [x[2].shape[0], x[2].shape[1]];
-        let pool = saved.pool.clone();
-        let (mut rows, mut scale) = (pool.take(steps * padded(states)), pool.take(steps));
-        let (mut scaled, mut values) = (pool.take(self.lengths.len()), pool.take(self.lengths.len()));
-        filter_all(&self.lengths, x, &pool, (&mut rows, &mut scale, &mut scaled, &mut values));
-        let chain = chain(x, &pool);
-        let filtered = Filtered { rows: &rows, scale: &scale, scaled: &scaled, values: &values };
-        let groups = groups(&self.lengths);
-        let parts = split_pieces(y[0], groups.iter().map(|(_, steps)| steps.len() * states));
-        for_each_piece(groups.iter().zip(parts).collect(), |_, ((sequences, steps), y)| {
-            let mut scratch = Scratch::new(chain.width, &pool);
-            let mut start = 0;
-            for sequence in sequences.clone() {
-                let end = start + self.lengths[sequence];
-                let filtered = filtered.of(sequence, steps.start + start..steps.start + end, chain.width);
-                chain.normalise(filtered, &mut y[start * states..end * states], &mut scratch);
-                start = end;
-            }
+        let pieces = by_sequences(y[0], &self.lengths, x[2].shape[1]);
+        forward_by_sequences(&self.lengths, x, saved, pieces, |filtered, sequence, steps, y, scratch| {
+            filtered.normalise(sequence, steps, y, scratch);
         });
-        saved.kept.extend([rows, scale, scaled, values]);
     }
 
     fn backward(&self, at: &At<'_, T>, grads: &mut Grads<'_, T>) {
-        let filtered = Filtered { rows: &at.saved[0], scale: &at.saved[1], scaled: &at.saved[2], values: &at.saved[3] };
-        let chain = chain(at.x, at.pool);
-        let cotangent = Cotangent::Filter(at.grad(0));
-        back_by_sequences(
-            &self.lengths,
-            at,
-            grads,
-            &chain,
-            |_| T::ONE,
-            |sequence, steps, slopes, counts, scratch| {
-                adjoint(&filtered, &chain, at, cotangent, (sequence, steps), (slopes, counts), scratch);
-            },
-        );
+        backward_of(&self.lengths, at, grads, Cotangent::Filter(at.grad(0)));
     }
 }
 

@@ -3,12 +3,12 @@
 use smallvec::SmallVec;
 
 use crate::float::Float;
+use crate::kernels::for_each_piece;
 use crate::kernels::markov::{Cotangent, Scratch, padded};
 use crate::kernels::sweep::add_assign;
-use crate::kernels::{for_each_piece, split_pieces};
 use crate::op::{Array, At, Grads, Op, Sample, Samples, Saved, Shapes};
 use crate::ops::hmm::{
-    Filtered, adjoint, back_by_sequences, chain, chain_samples, chain_sizes, filter_all, groups, smooth,
+    Filtered, SAVED, back_by_sequences, by_sequences, chain_samples, chain_sizes, forward_by_sequences,
 };
 use crate::shape::Shape;
 use crate::var::Var;
@@ -43,44 +43,34 @@ impl<T: Float> Op<T> for HmmInference {
     }
 
     fn forward(&self, x: &[Array<'_, T>], y: &mut [&mut [T]], saved: &mut Saved<T>) {
-        let [values, posteriors, filter] = y else { unreachable!("three outputs were announced") };
-        let [steps, states] = [x[2].shape[0], x[2].shape[1]];
-        let pool = saved.pool.clone();
-        let (mut rows, mut scale) = (pool.take(steps * padded(states)), pool.take(steps));
-        let mut scaled = pool.take(self.lengths.len());
-        filter_all(&self.lengths, x, &pool, (&mut rows, &mut scale, &mut scaled, values));
-        let chain = chain(x, &pool);
-        let size = chain.width * chain.width;
+        let [values, posteriors, probabilities] = y else { unreachable!("three outputs were announced") };
+        let states = x[2].shape[1];
+        let size = padded(states).pow(2);
         // the expected transitions of each sequence
-        let mut counts = pool.take_zeroed(self.lengths.len() * size);
-        let filtered = Filtered { rows: &rows, scale: &scale, scaled: &scaled, values };
-        let groups = groups(&self.lengths);
-        let each_step = || groups.iter().map(|(_, steps)| steps.len() * states);
-        let outputs = split_pieces(posteriors, each_step()).into_iter().zip(split_pieces(filter, each_step()));
-        let counted = split_pieces(&mut counts, groups.iter().map(|(sequences, _)| sequences.len() * size));
-        let parts = groups.iter().zip(outputs.zip(counted)).collect();
-        for_each_piece(parts, |_, ((sequences, steps), ((posteriors, filter), counts))| {
-            let mut scratch = Scratch::new(chain.width, &pool);
-            let mut start = 0;
-            for (sequence, counts) in sequences.clone().zip(counts.chunks_exact_mut(size)) {
-                let end = start + self.lengths[sequence];
-                let range = steps.start + start..steps.start + end;
-                let here = start * states..end * states;
-                chain.normalise(
-                    filtered.of(sequence, range.clone(), chain.width),
-                    &mut filter[here.clone()],
-                    &mut scratch,
-                );
-                smooth(&filtered, &chain, x[2].data, sequence, range, &mut posteriors[here], counts, &mut scratch);
-                start = end;
-            }
-        });
-        saved.kept.extend([rows, scale, scaled, counts]);
+        let mut counts = saved.pool.take_zeroed(self.lengths.len() * size);
+        let each_bin = by_sequences(posteriors, &self.lengths, states).into_iter().zip(by_sequences(
+            probabilities,
+            &self.lengths,
+            states,
+        ));
+        let pieces = each_bin.zip(values.iter_mut().zip(counts.chunks_exact_mut(size)));
+        forward_by_sequences(
+            &self.lengths,
+            x,
+            saved,
+            pieces,
+            |filtered, sequence, steps, ((posteriors, probabilities), (value, counts)), scratch| {
+                *value = filtered.values()[sequence];
+                filtered.normalise(sequence, steps.clone(), probabilities, scratch);
+                filtered.smooth(sequence, steps, posteriors, counts, scratch);
+            },
+        );
+        saved.kept.push(counts);
     }
 
     fn backward(&self, at: &At<'_, T>, grads: &mut Grads<'_, T>) {
-        let filtered = Filtered { rows: &at.saved[0], scale: &at.saved[1], scaled: &at.saved[2], values: at.y[0].data };
-        let (chain, counted) = (chain(at.x, at.pool), &at.saved[3]);
+        let (filtered, counted) = (Filtered::saved(at), &at.saved[SAVED]);
+        let states = filtered.chain.states;
         let cotangents: SmallVec<[Cotangent<'_, T>; 2]> =
             [at.grad_if_any(1).map(Cotangent::Posteriors), at.grad_if_any(2).map(Cotangent::Filter)]
                 .into_iter()
@@ -90,13 +80,13 @@ impl<T: Float> Op<T> for HmmInference {
             &self.lengths,
             at,
             grads,
-            &chain,
+            &filtered.chain,
             |_| T::ONE,
             |sequence, steps, slopes, counts, _| {
                 match at.grad_if_any(0) {
                     // the gradient of the log-likelihood is what is expected
                     Some(g) => {
-                        let posteriors = &at.y[1].data[steps.start * chain.states..steps.end * chain.states];
+                        let posteriors = &at.y[1].data[steps.start * states..steps.end * states];
                         slopes.iter_mut().zip(posteriors).for_each(|(slope, p)| *slope = g[sequence] * *p);
                         let expected = &counted[sequence * counts.len()..(sequence + 1) * counts.len()];
                         counts.iter_mut().zip(expected).for_each(|(count, n)| *count = g[sequence] * *n);
@@ -108,9 +98,8 @@ impl<T: Float> Op<T> for HmmInference {
                     .map(|cotangent| (cotangent, at.scratch(slopes.len()), at.pool.take_zeroed(counts.len())))
                     .collect();
                 for_each_piece(others.iter_mut().collect(), |_, (cotangent, slopes, counts)| {
-                    let mut scratch = Scratch::new(chain.width, at.pool);
-                    let sequence = (sequence, steps.clone());
-                    adjoint(&filtered, &chain, at, **cotangent, sequence, (slopes, counts), &mut scratch);
+                    let mut scratch = Scratch::new(filtered.chain.width, at.pool);
+                    filtered.adjoint(**cotangent, (sequence, steps.clone()), (slopes, counts), &mut scratch, at.pool);
                 });
                 for (_, other_slopes, other_counts) in &others {
                     add_assign(slopes, other_slopes);

@@ -44,7 +44,7 @@ impl MatMul {
 fn matrix_offset(shape: &Shape, stack: &Shape, index: usize) -> usize {
     let own = Shape::new(&shape[..shape.rank() - 2]);
     let size = shape[shape.rank() - 2] * shape[shape.rank() - 1];
-    crate::kernels::sweep::strided_offset(index, &own.strides_in(stack), stack) * size
+    crate::kernels::operand::strided_offset(index, &own.strides_in(stack), stack) * size
 }
 
 fn view<'a, T>(data: &'a [T], shape: &Shape, offset: usize, transposed: bool) -> MatrixRef<'a, T> {

@@ -6,24 +6,18 @@
 //! H(t) = a(t) g(t) + (H(t-1) M) E(t), and what comes back from the future r(t) = f(t) / s(t) + M v(t+1) with
 //! v(t) = (r(t) + g(t) b(t)) E(t). The slope of the emissions is H b + a r, that of a transition M (H (E b) + a v).
 
-use super::scaled::{add_lanes, add_outer_products, put, scale_row, take, times_matrix, unpad};
-use super::{BLOCK, Chain, Cotangent, Scratch, emission_row, padded_row};
+use super::scaled::{add_lanes, add_outer_products, inverse, put, take, times_matrix, unpad};
+use super::{BLOCK, Chain, FilteredSteps, Scratch, padded_row};
 use crate::float::Float;
 use crate::kernels::simd_kernel;
 use crate::lane::Lane;
 
-/// 1 / sum, or 0 for a row that nothing makes possible.
-#[inline(always)]
-fn inverse<L: Lane>(sum: L) -> L {
-    L::select(sum > L::of(0.0), sum.recip(), L::of(0.0))
-}
-
-/// The cotangent of a step less its mean under the filtered row `a`, whose sum has the inverse `scale`.
+/// The cotangent of a step, padded, less its mean under the filtered row `a` of that sum.
 #[inline(always)]
 fn centred_row<T: Float, L: Lane<Scalar = T>, const N: usize>(
     cotangent: &[T],
     (step, states): (usize, usize),
-    (a, scale): (&[T], L),
+    (a, scale): (&[T], T),
     row: &mut [T],
 ) {
     padded_row::<T, N>(cotangent, (step, states), T::ZERO, row);
@@ -33,56 +27,58 @@ fn centred_row<T: Float, L: Lane<Scalar = T>, const N: usize>(
             sum[j] = L::new(row[j]).mul_add(L::new(a[j]), sum[j]);
         }
     }
-    let mean = add_lanes(sum) * scale;
+    let mean = add_lanes(sum) * inverse(L::new(scale));
     row.iter_mut().for_each(|x| *x = (L::new(*x) - mean).get());
 }
 
+simd_kernel! {
+    /// Fills the centred cotangents of some steps, from `first` on.
+    pub(super) fn centre_scaled [T, L](
+        cotangent: &[T], filtered: FilteredSteps<'_, T>, chain: &Chain<T>, first: usize, centred: &mut [T],
+    ) {
+        let width = chain.width;
+        for (k, row) in centred.chunks_exact_mut(width).enumerate() {
+            let step = (first + k, chain.states);
+            let filtered = (&filtered.rows[(first + k) * width..][..width], filtered.scale[first + k]);
+            if width == 8 {
+                centred_row::<T, L, 8>(cotangent, step, filtered, row);
+            } else {
+                centred_row::<T, L, 16>(cotangent, step, filtered, row);
+            }
+        }
+    }
+}
+
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 fn collect_scaled_body<T: Float, L: Lane<Scalar = T>, const N: usize>(
-    emission: &[T],
+    filtered: FilteredSteps<'_, T>,
     chain: &Chain<T>,
     width: usize,
-    (rows, scale): (&[T], &[T]),
-    cotangent: &[T],
+    centred: &[T],
     (collected, offsets): (&mut [T], &mut [T]),
-    scratch: &mut Scratch<T>,
-    floor: T,
 ) {
+    let FilteredSteps { rows, scale, weights, .. } = filtered;
     let steps = scale.len();
     let mut before = L::of(0.0);
     // a constant on the whole past changes nothing: each step's mean is taken off one step late, off the critical path
     let mut mean = L::of(0.0);
-    for start in (0..steps).step_by(BLOCK) {
-        let count = BLOCK.min(steps - start);
-        for k in 0..count {
-            let (step, range) = (start + k, k * width..(k + 1) * width);
-            let e = &mut scratch.block[range.clone()];
-            emission_row::<T, N>(emission, chain, (step, steps), e);
-            scale_row::<T, L, N>(e, floor);
-            let filtered = (&rows[step * width..][..width], inverse(L::new(scale[step])));
-            centred_row::<T, L, N>(cotangent, (step, chain.states), filtered, &mut scratch.centred[range]);
-        }
-        for k in 0..count {
-            let step = start + k;
-            let (past, now) = collected.split_at_mut(step * width);
-            let past = &past[step.saturating_sub(1) * width..];
-            offsets[step] = mean.get();
-            let mut sum = [L::of(0.0); N];
-            for at in (0..width).step_by(N) {
-                let a: [L; N] = take(rows, step * width + at);
-                let e: [L; N] = take(&scratch.block, k * width + at);
-                let g: [L; N] = take(&scratch.centred, k * width + at);
-                let mut flow = if step == 0 { [L::of(0.0); N] } else { times_matrix(past, &chain.matrix, width, at) };
-                for j in 0..N {
-                    flow[j] = flow[j].mul_add(e[j] * before, a[j] * (g[j] - mean));
-                    sum[j] = sum[j] + flow[j];
-                }
-                put(flow, now, at);
+    for step in 0..steps {
+        let (past, now) = collected.split_at_mut(step * width);
+        let past = &past[step.saturating_sub(1) * width..];
+        offsets[step] = mean.get();
+        let mut sum = [L::of(0.0); N];
+        for at in (0..width).step_by(N) {
+            let here = step * width + at;
+            let (a, e, g): ([L; N], [L; N], [L; N]) = (take(rows, here), take(weights, here), take(centred, here));
+            let mut flow = if step == 0 { [L::of(0.0); N] } else { times_matrix(past, &chain.matrix, width, at) };
+            for j in 0..N {
+                flow[j] = flow[j].mul_add(e[j] * before, a[j] * (g[j] - mean));
+                sum[j] = sum[j] + flow[j];
             }
-            before = inverse(L::new(scale[step]));
-            mean = add_lanes(sum) * before;
+            put(flow, now, at);
         }
+        before = inverse(L::new(scale[step]));
+        mean = add_lanes(sum) * before;
     }
     // the mean of the whole sequence is known now, and goes with the last step
     let last = (steps - 1) * width;
@@ -95,30 +91,27 @@ fn collect_scaled_body<T: Float, L: Lane<Scalar = T>, const N: usize>(
 simd_kernel! {
     /// Fills `collected` (`[steps, width]`, the derivative H of the filtered rows) and what was taken off every step.
     pub(super) fn collect_scaled [T, L](
-        emission: &[T], chain: &Chain<T>, filtered: (&[T], &[T]), cotangent: &[T], out: (&mut [T], &mut [T]),
-        scratch: &mut Scratch<T>, floor: T,
+        filtered: FilteredSteps<'_, T>, chain: &Chain<T>, centred: &[T], out: (&mut [T], &mut [T]),
     ) {
         match chain.width {
-            8 => collect_scaled_body::<T, L, 8>(emission, chain, 8, filtered, cotangent, out, scratch, floor),
-            16 => collect_scaled_body::<T, L, 16>(emission, chain, 16, filtered, cotangent, out, scratch, floor),
-            width => collect_scaled_body::<T, L, 16>(emission, chain, width, filtered, cotangent, out, scratch, floor),
+            8 => collect_scaled_body::<T, L, 8>(filtered, chain, 8, centred, out),
+            16 => collect_scaled_body::<T, L, 16>(filtered, chain, 16, centred, out),
+            width => collect_scaled_body::<T, L, 16>(filtered, chain, width, centred, out),
         }
     }
 }
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 fn adjoint_scaled_body<T: Float, L: Lane<Scalar = T>, const N: usize, const SMOOTHED: bool>(
-    emission: &[T],
+    filtered: FilteredSteps<'_, T>,
     chain: &Chain<T>,
     width: usize,
-    (rows, scale): (&[T], &[T]),
-    cotangent: &[T],
+    centred: &[T],
     (collected, offsets): (&[T], &[T]),
     slopes: &mut [T],
     scratch: &mut Scratch<T>,
-    floor: T,
 ) {
+    let FilteredSteps { rows, scale, weights, .. } = filtered;
     let zero = L::of(0.0);
     let (steps, states) = (scale.len(), chain.states);
     let (ahead, rest) = scratch.rows.split_at_mut(width);
@@ -131,14 +124,6 @@ fn adjoint_scaled_body<T: Float, L: Lane<Scalar = T>, const N: usize, const SMOO
     let (mut correction, mut drift) = (L::of(1.0), zero);
     for start in (0..steps.div_ceil(BLOCK)).rev().map(|b| b * BLOCK) {
         let count = BLOCK.min(steps - start);
-        for k in 0..count {
-            let (step, range) = (start + k, k * width..(k + 1) * width);
-            let e = &mut scratch.block[range.clone()];
-            emission_row::<T, N>(emission, chain, (step, steps), e);
-            scale_row::<T, L, N>(e, floor);
-            let filtered = (&rows[step * width..][..width], inverse(L::new(scale[step])));
-            centred_row::<T, L, N>(cotangent, (step, states), filtered, &mut scratch.centred[range]);
-        }
         for k in (0..count).rev() {
             let step = start + k;
             let now = before;
@@ -146,10 +131,9 @@ fn adjoint_scaled_body<T: Float, L: Lane<Scalar = T>, const N: usize, const SMOO
             let offset = if SMOOTHED { L::new(offsets[step]) } else { zero };
             let (mut sum, mut sum_slopes) = ([zero; N], [zero; N]);
             for at in (0..width).step_by(N) {
-                let here = k * width + at;
-                let a: [L; N] = take(rows, step * width + at);
-                let past = if SMOOTHED { take(collected, step * width + at) } else { a };
-                let (e, g): ([L; N], [L; N]) = (take(&scratch.block, here), take(&scratch.centred, here));
+                let (here, in_block) = (step * width + at, k * width + at);
+                let (a, e, g): ([L; N], [L; N], [L; N]) = (take(rows, here), take(weights, here), take(centred, here));
+                let past = if SMOOTHED { take(collected, here) } else { a };
                 let future = if SMOOTHED { take(ahead, at) } else { [now; N] };
                 let from_back: [L; N] = take(back, at);
                 let (mut slopes, mut u, mut v) = ([zero; N], [zero; N], [zero; N]);
@@ -172,12 +156,12 @@ fn adjoint_scaled_body<T: Float, L: Lane<Scalar = T>, const N: usize, const SMOO
                     sum_slopes[j] = sum_slopes[j] + slopes[j];
                     v[j] = L::select(a[j] > zero, v[j] * weight, zero);
                 }
-                put(slopes, &mut scratch.smoothed, here);
+                put(slopes, &mut scratch.smoothed, in_block);
                 put(v, v_row, at);
-                put(v, &mut scratch.block, here);
+                put(v, &mut scratch.block, in_block);
                 if SMOOTHED {
                     put(u, u_row, at);
-                    put(u, &mut scratch.ahead, here);
+                    put(u, &mut scratch.ahead, in_block);
                 }
             }
             drift = add_lanes(sum_slopes);
@@ -204,42 +188,27 @@ fn adjoint_scaled_body<T: Float, L: Lane<Scalar = T>, const N: usize, const SMOO
     }
 }
 
-/// The body for the width of a chain.
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-fn by_width<T: Float, L: Lane<Scalar = T>, const SMOOTHED: bool>(
-    emission: &[T],
-    chain: &Chain<T>,
-    rows: (&[T], &[T]),
-    cotangent: &[T],
-    past: (&[T], &[T]),
-    slopes: &mut [T],
-    scratch: &mut Scratch<T>,
-    floor: T,
-) {
-    match chain.width {
-        8 => {
-            adjoint_scaled_body::<T, L, 8, SMOOTHED>(emission, chain, 8, rows, cotangent, past, slopes, scratch, floor)
-        }
-        16 => adjoint_scaled_body::<T, L, 16, SMOOTHED>(
-            emission, chain, 16, rows, cotangent, past, slopes, scratch, floor,
-        ),
-        width => adjoint_scaled_body::<T, L, 16, SMOOTHED>(
-            emission, chain, width, rows, cotangent, past, slopes, scratch, floor,
-        ),
-    }
-}
-
 simd_kernel! {
     /// Fills `slopes`, and adds to the counts in `scratch` what times the transitions is the gradient of their logarithms;
-    /// `past` is what [`collect_scaled`] left, for a cotangent of the posteriors.
+    /// `past` is what [`collect_scaled`] left for a cotangent of the posteriors, and nothing for one of the filter.
     pub(super) fn adjoint_scaled [T, L](
-        emission: &[T], chain: &Chain<T>, rows: (&[T], &[T]), cotangent: Cotangent<'_, T>, past: (&[T], &[T]),
-        slopes: &mut [T], scratch: &mut Scratch<T>, floor: T,
+        filtered: FilteredSteps<'_, T>, chain: &Chain<T>, centred: &[T], past: Option<(&[T], &[T])>, slopes: &mut [T],
+        scratch: &mut Scratch<T>,
     ) {
-        match cotangent {
-            Cotangent::Posteriors(g) => by_width::<T, L, true>(emission, chain, rows, g, past, slopes, scratch, floor),
-            Cotangent::Filter(f) => by_width::<T, L, false>(emission, chain, rows, f, past, slopes, scratch, floor),
+        let none: (&[T], &[T]) = (&[], &[]);
+        match (chain.width, past) {
+            (8, Some(past)) => adjoint_scaled_body::<T, L, 8, true>(filtered, chain, 8, centred, past, slopes, scratch),
+            (16, Some(past)) => {
+                adjoint_scaled_body::<T, L, 16, true>(filtered, chain, 16, centred, past, slopes, scratch)
+            }
+            (width, Some(past)) => {
+                adjoint_scaled_body::<T, L, 16, true>(filtered, chain, width, centred, past, slopes, scratch)
+            }
+            (8, None) => adjoint_scaled_body::<T, L, 8, false>(filtered, chain, 8, centred, none, slopes, scratch),
+            (16, None) => adjoint_scaled_body::<T, L, 16, false>(filtered, chain, 16, centred, none, slopes, scratch),
+            (width, None) => {
+                adjoint_scaled_body::<T, L, 16, false>(filtered, chain, width, centred, none, slopes, scratch)
+            }
         }
     }
 }

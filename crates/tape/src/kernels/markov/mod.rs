@@ -10,13 +10,17 @@ mod scaled;
 
 use crate::float::Float;
 use crate::kernels::buffer::{Buffer, Pool};
+use crate::kernels::{for_each_chunk, for_each_piece};
 
-use adjoint::{adjoint_scaled, collect_scaled};
+use adjoint::{adjoint_scaled, centre_scaled, collect_scaled};
 use logarithms::{adjoint_logs, filter_logs, normalise_logs, smooth_logs};
-use scaled::{filter_scaled, normalise_scaled, smooth_scaled};
+use scaled::{filter_scaled, normalise_scaled, prepare_scaled, smooth_scaled};
 
-/// Steps whose emissions are prepared together: they stay in the first-level cache.
+/// Steps whose results are written together: they stay in the first-level cache.
 const BLOCK: usize = 64;
+
+/// Steps of one unit of the work that needs no other step.
+const STEPS_PER_PIECE: usize = 1024;
 
 /// States in a padded row.
 pub(crate) fn padded(states: usize) -> usize {
@@ -107,19 +111,23 @@ impl<'a, T: Float> Chain<'a, T> {
         Self { states, width, initial, last, logs, matrix, transpose, shift, scaled }
     }
 
-    /// Filters one sequence: fills `rows` (`[steps, width]`) and `scale` (`[steps]`); returns its log-likelihood and
+    /// Filters one sequence: fills `rows`, `scale` and `weights` as of [`FilteredSteps`]; returns its log-likelihood and
     /// whether `rows` are scaled probabilities or, else, logarithms. `emission` may go on after the sequence.
-    pub fn filter(&self, emission: &[T], rows: &mut [T], scale: &mut [T], scratch: &mut Scratch<T>) -> (f64, bool) {
+    pub fn filter(&self, emission: &[T], (rows, scale, weights): (&mut [T], &mut [T], &mut [T])) -> (f64, bool) {
         let steps = scale.len();
         if steps == 0 {
             return (0.0, true);
         }
-        let transitions = (steps - 1) as f64;
         if self.scaled != Scaled::Never {
             let limits = limits::<T>();
-            let (log_sum, least) = filter_scaled(emission, self, rows, scale, &mut scratch.block, T::of(limits.floor));
+            let mut offsets = vec![0.0; steps.div_ceil(STEPS_PER_PIECE)];
+            let pieces = weights.chunks_mut(STEPS_PER_PIECE * self.width).zip(&mut offsets).collect();
+            for_each_piece(pieces, |piece, (weights, offset)| {
+                *offset = prepare_scaled(emission, self, piece * STEPS_PER_PIECE, steps, weights, T::of(limits.floor));
+            });
+            let (log_sum, least) = filter_scaled(weights, self, rows, scale);
             if self.scaled == Scaled::Always || least >= limits.tiny.exp() {
-                return (log_sum + transitions * self.shift, true);
+                return (log_sum + offsets.iter().sum::<f64>() + (steps - 1) as f64 * self.shift, true);
             }
         }
         (filter_logs(emission, self, rows, scale), false)
@@ -129,37 +137,30 @@ impl<'a, T: Float> Chain<'a, T> {
     /// adds the expected number of transitions to `counts` (`[width, width]`).
     pub fn smooth(
         &self,
-        emission: &[T],
-        (rows, scale, scaled): (&[T], &[T], bool),
+        filtered: FilteredSteps<'_, T>,
         posteriors: &mut [T],
         counts: &mut [T],
         scratch: &mut Scratch<T>,
     ) {
-        if scale.is_empty() {
+        if filtered.scale.is_empty() {
             return;
         }
-        if scaled {
-            let floor = T::of(limits::<T>().floor);
+        if filtered.scaled {
             scratch.counts.fill(T::ZERO);
-            smooth_scaled(emission, self, (rows, scale), posteriors, scratch, floor);
+            smooth_scaled(filtered, self, posteriors, scratch);
             self.add_counts(counts, scratch);
         } else {
-            smooth_logs(rows, self, posteriors, counts, scratch);
+            smooth_logs(filtered.rows, self, posteriors, counts, scratch);
         }
     }
 
     /// Writes the probabilities `[steps, states]` of a filtered sequence, given its steps so far; zeros from the step on
     /// that no state explains.
-    pub fn normalise(
-        &self,
-        (rows, scale, scaled): (&[T], &[T], bool),
-        probabilities: &mut [T],
-        scratch: &mut Scratch<T>,
-    ) {
-        if scaled {
-            normalise_scaled(rows, scale, self, probabilities, &mut scratch.block);
+    pub fn normalise(&self, filtered: FilteredSteps<'_, T>, probabilities: &mut [T], scratch: &mut Scratch<T>) {
+        if filtered.scaled {
+            normalise_scaled(filtered.rows, filtered.scale, self, probabilities, &mut scratch.block);
         } else {
-            normalise_logs(rows, self, probabilities, &mut scratch.rows);
+            normalise_logs(filtered.rows, self, probabilities, &mut scratch.rows);
         }
     }
 
@@ -168,33 +169,35 @@ impl<'a, T: Float> Chain<'a, T> {
     ///
     /// Posteriors are the gradient of the log-likelihood, so for them this is a product of its Hessian with the
     /// cotangent: the derivative of filtering and smoothing along it.
-    #[allow(clippy::too_many_arguments)]
     pub fn adjoint(
         &self,
-        emission: &[T],
-        (rows, scale, scaled): (&[T], &[T], bool),
+        filtered: FilteredSteps<'_, T>,
         cotangent: Cotangent<'_, T>,
-        slopes: &mut [T],
-        counts: &mut [T],
+        (slopes, counts): (&mut [T], &mut [T]),
         scratch: &mut Scratch<T>,
         pool: &Pool<T>,
     ) {
-        let steps = scale.len();
+        let steps = filtered.scale.len();
         if steps == 0 {
             return;
         }
-        let wanted = if cotangent.is_filter() && scaled { 0 } else { steps };
-        let (mut collected, mut offsets) = (pool.take(wanted * self.width), pool.take(wanted));
-        if !scaled {
-            return adjoint_logs(rows, self, cotangent, (slopes, counts), scratch, &mut collected);
+        if !filtered.scaled {
+            let mut collected = pool.take(steps * self.width);
+            return adjoint_logs(filtered.rows, self, cotangent, (slopes, counts), scratch, &mut collected);
         }
-        let floor = T::of(limits::<T>().floor);
+        let (Cotangent::Posteriors(g) | Cotangent::Filter(g)) = cotangent;
+        let mut centred = pool.take(steps * self.width);
+        for_each_chunk(&mut centred, STEPS_PER_PIECE * self.width, |piece, centred| {
+            centre_scaled(g, filtered, self, piece * STEPS_PER_PIECE, centred);
+        });
         scratch.counts.fill(T::ZERO);
-        if let Cotangent::Posteriors(g) = cotangent {
-            let out = (&mut collected[..], &mut offsets[..]);
-            collect_scaled(emission, self, (rows, scale), g, out, scratch, floor);
+        if cotangent.is_filter() {
+            adjoint_scaled(filtered, self, &centred, None, slopes, scratch);
+        } else {
+            let (mut collected, mut offsets) = (pool.take(steps * self.width), pool.take(steps));
+            collect_scaled(filtered, self, &centred, (&mut collected, &mut offsets));
+            adjoint_scaled(filtered, self, &centred, Some((&collected, &offsets)), slopes, scratch);
         }
-        adjoint_scaled(emission, self, (rows, scale), cotangent, (&collected, &offsets), slopes, scratch, floor);
         self.add_counts(counts, scratch);
     }
 
@@ -204,6 +207,19 @@ impl<'a, T: Float> Chain<'a, T> {
             *counts += *raw * *weight;
         }
     }
+}
+
+/// One sequence after the filter.
+#[derive(Clone, Copy)]
+pub(crate) struct FilteredSteps<'a, T> {
+    /// `[steps, padded states]`
+    pub rows: &'a [T],
+    /// `[steps]` their sums.
+    pub scale: &'a [T],
+    /// `[steps, padded states]` emissions relative to the likeliest state's; arbitrary unless `scaled`.
+    pub weights: &'a [T],
+    /// Whether rows are scaled probabilities; logarithms else.
+    pub scaled: bool,
 }
 
 /// The gradient of probabilities `[steps, states]`, from the sequence's first step on.
@@ -231,12 +247,11 @@ impl<T> Cotangent<'_, T> {
 
 /// Memory for the recursions over one chain.
 pub(crate) struct Scratch<T: Float> {
-    /// Prepared emissions of a block of steps.
+    /// What a block of steps sends to the steps before.
     block: Buffer<T>,
     /// Posteriors, or slopes, of a block of steps.
     smoothed: Buffer<T>,
-    /// For adjoints: cotangents and what lies ahead, of a block of steps.
-    centred: Buffer<T>,
+    /// For adjoints: what lies ahead of a block of steps.
     ahead: Buffer<T>,
     counts: Buffer<T>,
     conditional: Buffer<T>,
@@ -249,7 +264,6 @@ impl<T: Float> Scratch<T> {
         Self {
             block: pool.take(BLOCK * width),
             smoothed: pool.take(BLOCK * width),
-            centred: pool.take(BLOCK * width),
             ahead: pool.take(BLOCK * width),
             counts: pool.take(width * width),
             conditional: pool.take(width * width),

@@ -1,6 +1,6 @@
 //! The recursions on scaled probabilities, several columns of the transitions at a time.
 
-use super::{BLOCK, Chain, Scratch, emission_row};
+use super::{BLOCK, Chain, FilteredSteps, Scratch, emission_row};
 use crate::float::Float;
 use crate::kernels::simd_kernel;
 use crate::lane::Lane;
@@ -110,64 +110,80 @@ impl LogProduct {
     }
 }
 
+/// 1 / sum, or 0 for a row that nothing makes possible.
+#[inline(always)]
+pub(super) fn inverse<L: Lane>(sum: L) -> L {
+    L::select(sum > L::of(0.0), sum.recip(), L::of(0.0))
+}
+
+simd_kernel! {
+    /// Fills the scaled emissions of some of `steps`, from `first` on; returns the sum of what they were scaled by.
+    pub(super) fn prepare_scaled [T, L](
+        emission: &[T], chain: &Chain<T>, first: usize, steps: usize, weights: &mut [T], floor: T,
+    ) -> f64 {
+        let mut offsets = 0.0;
+        for (k, row) in weights.chunks_exact_mut(chain.width).enumerate() {
+            let step = (first + k, steps);
+            offsets += if chain.width == 8 {
+                emission_row::<T, 8>(emission, chain, step, row);
+                scale_row::<T, L, 8>(row, floor)
+            } else {
+                emission_row::<T, 16>(emission, chain, step, row);
+                scale_row::<T, L, 16>(row, floor)
+            }
+            .to_f64();
+        }
+        offsets
+    }
+}
+
 #[inline(always)]
 fn filter_scaled_body<T: Float, L: Lane<Scalar = T>, const N: usize>(
-    emission: &[T],
+    weights: &[T],
     chain: &Chain<T>,
     width: usize,
     rows: &mut [T],
     scale: &mut [T],
-    block: &mut [T],
-    floor: T,
 ) -> (f64, f64) {
-    let steps = scale.len();
     let one = L::of(1.0);
     let mut total = LogProduct { log: 0.0, product: 1.0 };
-    let mut offsets = 0.0;
     let mut least = [one; N];
-    let mut inverse = one;
-    for start in (0..steps).step_by(BLOCK) {
-        let count = BLOCK.min(steps - start);
-        for (k, row) in block.chunks_exact_mut(width).take(count).enumerate() {
-            emission_row::<T, N>(emission, chain, (start + k, steps), row);
-            offsets += scale_row::<T, L, N>(row, floor).to_f64();
-        }
-        for (k, e) in block.chunks_exact(width).take(count).enumerate() {
-            let step = start + k;
-            let (before, row) = rows.split_at_mut(step * width);
-            let before = &before[step.saturating_sub(1) * width..];
-            let row = &mut row[..width];
-            let mut sum = [L::of(0.0); N];
-            for at in (0..width).step_by(N) {
-                let e: [L; N] = take(e, at);
-                let weight = if step == 0 { [one; N] } else { times_matrix(before, &chain.matrix, width, at) };
-                let mut value = [one; N];
-                for j in 0..N {
-                    value[j] = weight[j] * (e[j] * inverse);
-                    sum[j] = sum[j] + value[j];
-                    let possible = L::select(e[j] > L::of(0.0), value[j], one);
-                    least[j] = L::select(weight[j] > L::of(0.0), possible, one).min(least[j]);
-                }
-                put(value, row, at);
+    let mut before = one;
+    for (step, scale) in scale.iter_mut().enumerate() {
+        let (past, row) = rows.split_at_mut(step * width);
+        let past = &past[step.saturating_sub(1) * width..];
+        let row = &mut row[..width];
+        let mut sum = [L::of(0.0); N];
+        for at in (0..width).step_by(N) {
+            let e: [L; N] = take(weights, step * width + at);
+            let flow = if step == 0 { [one; N] } else { times_matrix(past, &chain.matrix, width, at) };
+            let mut value = [one; N];
+            for j in 0..N {
+                value[j] = flow[j] * (e[j] * before);
+                sum[j] = sum[j] + value[j];
+                let possible = L::select(e[j] > L::of(0.0), value[j], one);
+                least[j] = L::select(flow[j] > L::of(0.0), possible, one).min(least[j]);
             }
-            let sum = add_lanes(sum);
-            inverse = L::select(sum > L::of(0.0), sum.recip(), L::of(0.0));
-            scale[step] = sum.get();
-            total.times(sum.get().to_f64());
+            put(value, row, at);
         }
+        let sum = add_lanes(sum);
+        before = inverse(sum);
+        *scale = sum.get();
+        total.times(sum.get().to_f64());
     }
-    (total.log + total.product.ln() + offsets, reduce_lanes(least, L::min).get().to_f64())
+    (total.log + total.product.ln(), reduce_lanes(least, L::min).get().to_f64())
 }
 
 simd_kernel! {
-    /// Returns the log-likelihood and the least probability that was not zero for a reason.
+    /// Filters scaled emissions. Returns the ln of the product of all sums and the least probability that was not zero for
+    /// a reason.
     pub(super) fn filter_scaled [T, L](
-        emission: &[T], chain: &Chain<T>, rows: &mut [T], scale: &mut [T], block: &mut [T], floor: T,
+        weights: &[T], chain: &Chain<T>, rows: &mut [T], scale: &mut [T],
     ) -> (f64, f64) {
         match chain.width {
-            8 => filter_scaled_body::<T, L, 8>(emission, chain, 8, rows, scale, block, floor),
-            16 => filter_scaled_body::<T, L, 16>(emission, chain, 16, rows, scale, block, floor),
-            width => filter_scaled_body::<T, L, 16>(emission, chain, width, rows, scale, block, floor),
+            8 => filter_scaled_body::<T, L, 8>(weights, chain, 8, rows, scale),
+            16 => filter_scaled_body::<T, L, 16>(weights, chain, 16, rows, scale),
+            width => filter_scaled_body::<T, L, 16>(weights, chain, width, rows, scale),
         }
     }
 }
@@ -240,47 +256,38 @@ pub(super) fn unpad<T: Float, const N: usize>(rows: &[T], width: usize, states: 
 
 #[inline(always)]
 fn smooth_scaled_body<T: Float, L: Lane<Scalar = T>, const N: usize>(
-    emission: &[T],
+    filtered: FilteredSteps<'_, T>,
     chain: &Chain<T>,
     width: usize,
-    (rows, scale): (&[T], &[T]),
     posteriors: &mut [T],
     scratch: &mut Scratch<T>,
-    floor: T,
 ) {
     let zero = L::of(0.0);
-    let steps = scale.len();
+    let FilteredSteps { rows, scale, weights, .. } = filtered;
+    let (steps, states) = (scale.len(), chain.states);
     let (ahead, w_row) = scratch.rows.split_at_mut(width);
     let w_row = &mut w_row[..width];
     ahead.fill(L::new(scale[steps - 1]).recip().get());
     // posteriors of a step add up to 1; half of what they are off by is taken back one step late, off the critical path
     let mut correction = L::of(1.0);
-    let blocks = steps.div_ceil(BLOCK);
-    for start in (0..blocks).rev().map(|b| b * BLOCK) {
+    for start in (0..steps.div_ceil(BLOCK)).rev().map(|b| b * BLOCK) {
         let count = BLOCK.min(steps - start);
-        for (k, row) in scratch.block.chunks_exact_mut(width).take(count).enumerate() {
-            emission_row::<T, N>(emission, chain, (start + k, steps), row);
-            scale_row::<T, L, N>(row, floor);
-        }
         for k in (0..count).rev() {
             let step = start + k;
-            let a = &rows[step * width..][..width];
-            let e = &mut scratch.block[k * width..][..width];
-            let smoothed = &mut scratch.smoothed[k * width..][..width];
             let before = if step == 0 { zero } else { L::new(scale[step - 1]).recip() * correction };
             let mut sum = [zero; N];
             for at in (0..width).step_by(N) {
-                let (a, future): ([L; N], [L; N]) = (take(a, at), take(ahead, at));
-                let mut weight: [L; N] = take(e, at);
+                let (a, future): ([L; N], [L; N]) = (take(rows, step * width + at), take(ahead, at));
+                let mut weight: [L; N] = take(weights, step * width + at);
                 let mut posterior = [zero; N];
                 for j in 0..N {
                     posterior[j] = L::select(a[j] > zero, a[j] * future[j], zero);
                     sum[j] = sum[j] + posterior[j];
                     weight[j] = L::select(a[j] > zero, future[j] * (weight[j] * before), zero);
                 }
-                put(posterior, smoothed, at);
+                put(posterior, &mut scratch.smoothed, k * width + at);
                 put(weight, w_row, at);
-                put(weight, e, at);
+                put(weight, &mut scratch.block, k * width + at);
             }
             correction = L::of(-0.5).mul_add(add_lanes(sum), L::of(1.5));
             if step > 0 {
@@ -289,13 +296,8 @@ fn smooth_scaled_body<T: Float, L: Lane<Scalar = T>, const N: usize>(
                 }
             }
         }
-        let states = chain.states;
-        unpad::<T, N>(
-            &scratch.smoothed[..count * width],
-            width,
-            states,
-            &mut posteriors[start * states..(start + count) * states],
-        );
+        let out = &mut posteriors[start * states..(start + count) * states];
+        unpad::<T, N>(&scratch.smoothed[..count * width], width, states, out);
         let skip = usize::from(start == 0);
         add_outer_products::<T, L, N>(
             &rows[(start + skip - 1) * width..(start + count - 1) * width],
@@ -309,13 +311,12 @@ fn smooth_scaled_body<T: Float, L: Lane<Scalar = T>, const N: usize>(
 simd_kernel! {
     /// Fills `posteriors`, and adds to the counts in `scratch` what times the transitions is their expected number.
     pub(super) fn smooth_scaled [T, L](
-        emission: &[T], chain: &Chain<T>, filtered: (&[T], &[T]), posteriors: &mut [T], scratch: &mut Scratch<T>,
-        floor: T,
+        filtered: FilteredSteps<'_, T>, chain: &Chain<T>, posteriors: &mut [T], scratch: &mut Scratch<T>,
     ) {
         match chain.width {
-            8 => smooth_scaled_body::<T, L, 8>(emission, chain, 8, filtered, posteriors, scratch, floor),
-            16 => smooth_scaled_body::<T, L, 16>(emission, chain, 16, filtered, posteriors, scratch, floor),
-            width => smooth_scaled_body::<T, L, 16>(emission, chain, width, filtered, posteriors, scratch, floor),
+            8 => smooth_scaled_body::<T, L, 8>(filtered, chain, 8, posteriors, scratch),
+            16 => smooth_scaled_body::<T, L, 16>(filtered, chain, 16, posteriors, scratch),
+            width => smooth_scaled_body::<T, L, 16>(filtered, chain, width, posteriors, scratch),
         }
     }
 }
