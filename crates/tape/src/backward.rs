@@ -152,7 +152,12 @@ impl<T: Float> Nodes<T> {
             if !node.needs_grad || matches!(node.kind, Kind::Output) || swept.contains(&id) {
                 continue;
             }
-            if let Kind::Op { op, saved, outputs } = &node.kind {
+            let coarse: Option<(_, &[Buffer<T>], usize)> = match &node.kind {
+                Kind::Op { op, saved, outputs } => Some((op, saved, *outputs)),
+                Kind::View { op, .. } => Some((op, &[], 1)),
+                _ => None,
+            };
+            if let Some((op, saved, outputs)) = coarse {
                 let range = id as usize..id as usize + outputs;
                 let own: SmallVec<[Option<Buffer<T>>; 2]> = range.clone().map(|o| grads[o].take()).collect();
                 if own.iter().all(Option::is_none) {
@@ -212,7 +217,7 @@ impl<T: Float> Nodes<T> {
                     }
                 }
                 Kind::Reshape => put_back(&mut grads[node.inputs[0] as usize], grad),
-                Kind::Op { .. } | Kind::Output => {}
+                Kind::Op { .. } | Kind::View { .. } | Kind::Output => {}
             }
         }
         found

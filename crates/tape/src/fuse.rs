@@ -9,6 +9,7 @@ use crate::elementwise::{MAX_OPERANDS, MAX_PARAMETERS};
 use crate::float::Float;
 use crate::kernels::buffer::Pool;
 use crate::kernels::operand::Operand;
+use crate::kernels::strided;
 use crate::kernels::sweep::{self, Cut, Source, Step};
 use crate::rows::Fusible;
 use crate::shape::Shape;
@@ -91,6 +92,11 @@ impl<T: Float> Nodes<T> {
                     self.finish(id, out);
                 }
             }
+            Kind::View { view, .. } => {
+                let mut out = pool.take(node.shape.len());
+                strided::read(self.array(node.inputs[0]).data, &view, &mut out, false);
+                self.finish(id, out);
+            }
             // every other kind has its value from the start, unless a scope dropped it
             _ => {
                 self.array(id);
@@ -134,8 +140,9 @@ impl<T: Float> Nodes<T> {
     fn finish(&mut self, id: u32, out: crate::kernels::buffer::Buffer<T>) {
         if self.watch {
             let node = &self.list[id as usize];
-            let (shape, name) = match node.kind {
+            let (shape, name) = match &node.kind {
                 Kind::Fusible { op, .. } => (node.shape, op.name()),
+                Kind::View { op, .. } => (node.shape, op.name()),
                 _ => (node.shape, "sum"),
             };
             self.look_for_anomaly(name, &out, &shape);

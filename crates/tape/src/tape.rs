@@ -9,6 +9,7 @@ use crate::elementwise::MAX_PARAMETERS;
 use crate::float::Float;
 use crate::fuse::Group;
 use crate::kernels::buffer::{Buffer, Pool};
+use crate::kernels::strided::View;
 use crate::op::{Array, Op, Samples, Saved, Shapes};
 use crate::registry::{Gradient, Listed};
 use crate::rows::Fusible;
@@ -43,6 +44,8 @@ pub(crate) enum Kind<T: Float> {
     Reshape,
     /// A coarse op; further outputs are the nodes that follow.
     Op { op: Box<dyn Op<T>>, saved: SmallVec<[Buffer<T>; 2]>, outputs: usize },
+    /// An op whose result is a part of its operand's memory, which is copied when something needs it.
+    View { op: Box<dyn Op<T>>, view: View },
     /// A further output of the op that stands before.
     Output,
 }
@@ -277,6 +280,30 @@ impl<T: Float> Tape<T> {
         outputs
     }
 
+    /// Records an op whose result is a view of its operand's memory.
+    pub(crate) fn record_view<'t>(&'t self, op: impl Op<T>, view: View, x: Var<'t, T>) -> Var<'t, T> {
+        let mut nodes = self.nodes.borrow_mut();
+        nodes.materialise(x.id, &self.pool);
+        let id = nodes.record_unary(x.id, view.sizes, Kind::View { op: Box::new(op), view }, 0);
+        if nodes.eager {
+            nodes.materialise(id, &self.pool);
+        }
+        Var { tape: self, id }
+    }
+
+    /// What a value is a view of, unless that was dropped at the end of its scope. The answer does not depend on whether
+    /// the value was copied already, so that the bits of what is computed from it do not either.
+    pub(crate) fn viewed<'t>(&'t self, x: Var<'t, T>) -> Option<(Var<'t, T>, View)> {
+        let nodes = self.nodes();
+        let node = &nodes.list[x.id as usize];
+        match node.kind {
+            Kind::View { view, .. } if nodes.list[node.inputs[0] as usize].value.is_some() => {
+                Some((Var { tape: self, id: node.inputs[0] }, view))
+            }
+            _ => None,
+        }
+    }
+
     pub(crate) fn nodes(&self) -> Ref<'_, Nodes<T>> {
         self.nodes.borrow()
     }
@@ -289,7 +316,7 @@ impl<T: Float> Tape<T> {
     pub(crate) fn sum_all(&self, x: Var<'_, T>) -> Var<'_, T> {
         let mut nodes = self.nodes.borrow_mut();
         let pending = nodes.list[x.id as usize].pending;
-        let id = nodes.record_view(x.id, Shape::scalar(), Kind::Sum { group: None }, pending.max(1));
+        let id = nodes.record_unary(x.id, Shape::scalar(), Kind::Sum { group: None }, pending.max(1));
         if nodes.eager {
             nodes.materialise(id, &self.pool);
         }
@@ -301,7 +328,7 @@ impl<T: Float> Tape<T> {
         let from = nodes.list[x.id as usize].shape;
         assert_eq!(from.len(), shape.len(), "reshape: {from} to {shape}: element counts differ");
         nodes.materialise(x.id, &self.pool);
-        let id = nodes.record_view(x.id, shape, Kind::Reshape, 0);
+        let id = nodes.record_unary(x.id, shape, Kind::Reshape, 0);
         nodes.list[id as usize].value = nodes.list[x.id as usize].value.clone();
         Var { tape: self, id }
     }
@@ -328,7 +355,7 @@ impl<T: Float> Nodes<T> {
         self.recording && inputs.iter().any(|&i| self.list[i as usize].needs_grad)
     }
 
-    fn record_view(&mut self, input: u32, shape: Shape, kind: Kind<T>, pending: u32) -> u32 {
+    fn record_unary(&mut self, input: u32, shape: Shape, kind: Kind<T>, pending: u32) -> u32 {
         let needs_grad = self.wants_grad(&[input]);
         let inputs = SmallVec::from_slice(&[input]);
         self.push(Node { shape, value: None, kind, inputs, uses: 0, pending, needs_grad })

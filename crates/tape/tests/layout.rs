@@ -4,6 +4,7 @@ mod naive;
 
 use std::slice;
 
+use gradome_goldens::assert_close;
 use gradome_tape::{Padding, Span, Tape, Tensor, Var};
 use naive::{Draw, assert_moves, for_each_index, shapes};
 use proptest::prelude::*;
@@ -361,4 +362,56 @@ fn indices_are_visited_in_row_major_order() {
     let mut seen = Vec::new();
     for_each_index(&[2, 2], |index| seen.push(index.to_vec()));
     assert_eq!(seen, [[0, 0], [0, 1], [1, 0], [1, 1]]);
+}
+
+/// The same value; with `copy` in an array of its own, as a reshaped array is no view any more.
+fn own(copy: bool, x: Var<'_, f64>) -> Var<'_, f64> {
+    if copy { x.reshape(x.shape()) } else { x }
+}
+
+/// Products of views, their gradients, and how many arrays the products take from the system; with `copies`, of copies.
+fn products_of_views(eager: bool, copies: bool) -> (Vec<f64>, Vec<Vec<f64>>, usize) {
+    let tape = Tape::<f64>::new();
+    tape.set_eager(eager);
+    let wave = |shape: &[usize], phase: f64| Tensor::from_fn(shape, |i| (0.7 * i as f64 + phase).sin());
+    let (a, b) = (tape.variable(&wave(&[2, 5, 3, 4], 0.1)), tape.variable(&wave(&[7, 4], 0.2)));
+    let before = tape.buffers_created();
+    let results = [
+        // heads, which stand beside each other in memory
+        own(copies, a.permute(&[0, 2, 1, 3])).matmul_transposed(own(copies, a.permute(&[0, 2, 1, 3]))),
+        // every other row, by matrices that are read transposed
+        own(copies, b.slice(&[Span::from(1..7).by(2)])).matmul(own(copies, a.permute(&[0, 2, 3, 1]))),
+        // windows, which overlap
+        own(copies, b.reshape([28]).windows(0, 5, 1, 2))
+            .transposed_matmul(own(copies, b.reshape([28]).windows(0, 3, 1, 4))),
+        // backwards nothing can be read in place
+        own(copies, b.flip(&[0])).matmul(own(copies, b.permute(&[1, 0]).narrow(1, 2, 3))),
+    ];
+    let created = tape.buffers_created() - before;
+    let values = results.iter().flat_map(|v| v.value().to_f64()).collect();
+    let loss = results.iter().map(|v| v.square().sum()).reduce(|x, y| x + y).unwrap();
+    let gradients = loss.backward();
+    (values, [a, b].map(|v| gradients.of(v).unwrap().to_f64()).to_vec(), created)
+}
+
+#[test]
+fn products_read_views_where_they_lie() {
+    let (values, gradients, created) = products_of_views(false, false);
+    let (copied, gradients_of_copies, _) = products_of_views(false, true);
+    assert_close("value", &values, &copied, 1e-14);
+    for (found, expected) in gradients.iter().zip(&gradients_of_copies) {
+        assert_close("gradient", found, expected, 1e-14);
+    }
+    // four results, the flipped matrix, and the permuted one of which a part is taken
+    assert!(created <= 6, "{created} arrays");
+    let (eager, eager_gradients, _) = products_of_views(true, false);
+    assert_eq!((values, gradients), (eager, eager_gradients));
+}
+
+#[test]
+fn a_view_outlives_the_scope_of_what_it_is_a_view_of() {
+    let tape = Tape::<f64>::new();
+    let x = tape.variable(&Tensor::new([2, 2], &[1.0, 2.0, 3.0, 4.0]));
+    let squares = tape.no_grad(|| x.square().transpose());
+    assert_eq!(squares.matmul(x).value().data(), &[1.0 + 27.0, 2.0 + 36.0, 4.0 + 48.0, 8.0 + 64.0]);
 }

@@ -12,7 +12,7 @@ use crate::kernels::activation::Activation;
 use crate::kernels::buffer::Pool;
 use crate::kernels::gemm::{Bias, Dots, MAX_ROWS, Machine, Shared, Tile, with_scratch};
 use crate::kernels::sweep::add_assign;
-use crate::kernels::{for_each_chunk, for_each_index, simd_kernel};
+use crate::kernels::{for_each_chunk, for_each_index, prefetch, simd_kernel};
 
 /// The sizes of a convolution y[o, p] = sum over c, t of w[o, c, t] x[c, p stride + t dilation - padding].
 #[derive(Clone, Copy, Debug)]
@@ -284,6 +284,13 @@ impl<T: Float> Part<'_, T> {
                 // whole vectors, then the rest, which must not be read beyond
                 cols = cols / kernels.lanes * kernels.lanes;
             }
+            if in_place {
+                // the terms' rows lie far apart, where the machine sees no pattern
+                for offset in &self.phase.offsets {
+                    let ahead = self.source.len().min(*offset as usize + j + cols);
+                    prefetch(&self.source[ahead..self.source.len().min(ahead + kernels.cols())]);
+                }
+            }
             for i in (0..rows).step_by(kernels.rows) {
                 let height = kernels.rows.min(rows - i);
                 let mut left = [weights.as_ptr(); MAX_ROWS];
@@ -454,10 +461,11 @@ fn inner_products<T: Float>(
     let kernels = T::kernels();
     let (rows, cols) = kernels.dots_size;
     let outputs = y.len() / positions;
-    for i in (0..outputs).step_by(rows) {
-        let height = rows.min(outputs - i);
-        for j in (0..terms.len()).step_by(cols) {
-            let width = cols.min(terms.len() - j);
+    // the larger group of rows stays in the first-level cache
+    for j in (0..terms.len()).step_by(cols) {
+        let width = cols.min(terms.len() - j);
+        for i in (0..outputs).step_by(rows) {
+            let height = rows.min(outputs - i);
             // SAFETY: `count` elements of each row of y from `first` on exist, and of each term's row of the copy.
             unsafe {
                 (kernels.dots)(&Dots {

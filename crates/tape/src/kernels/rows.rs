@@ -4,15 +4,21 @@ use crate::float::Float;
 use crate::kernels::PARTIALS;
 use crate::lane::Lane;
 
-/// What is done with each row of `width` elements of K arrays; its bodies are inlined into a kernel.
+/// What is done with rows of K arrays; its bodies are inlined into a kernel.
+///
+/// It is given several rows at a time: a loop over all of them for each step of the work waits less for what adds up or
+/// compares a whole row than one loop over all steps.
 pub(crate) trait RowKernel<T: Float, const K: usize> {
     /// What the operands of a narrow row are padded with: it must not change the row's own results.
     const FILL: [f64; K];
     /// Whether results are added to what is there; written anew otherwise.
     const ADDS: bool;
-    /// The row with that index.
-    fn row<L: Lane<Scalar = T>>(&self, index: usize, x: [&[T]; K], y: &mut [T]);
+    /// At most [`ROWS`] rows, the first of them with that index.
+    fn rows<L: Lane<Scalar = T>, X: AsRef<[T]>, Y: AsMut<[T]>>(&self, first: usize, x: [&[X]; K], y: &mut [Y]);
 }
+
+/// The most rows that a kernel is given at a time.
+pub(crate) const ROWS: usize = 8;
 
 /// Runs a row kernel on every row.
 ///
@@ -32,7 +38,8 @@ pub(crate) fn map_rows<T: Float, L: Lane<Scalar = T>, const K: usize, F: RowKern
         17..PARTIALS if size_of::<T>() == 4 => map_padded::<T, L, K, PARTIALS, F>(kernel, x, y, width),
         _ => {
             for (index, y) in y.chunks_exact_mut(width).enumerate() {
-                kernel.row::<L>(index, x.map(|x| &x[index * width..(index + 1) * width]), y);
+                let x = x.map(|x| [&x[index * width..(index + 1) * width]]);
+                kernel.rows::<L, _, _>(index, x.each_ref().map(|x| &x[..]), &mut [y]);
             }
         }
     }
@@ -45,24 +52,30 @@ fn map_padded<T: Float, L: Lane<Scalar = T>, const K: usize, const N: usize, F: 
     y: &mut [T],
     width: usize,
 ) {
-    for index in 0..y.len() / width {
-        let start = index * width;
-        let mut rows = [[T::ZERO; N]; K];
-        for k in 0..K {
-            load_padded(x[k], start, width, T::of(F::FILL[k]), &mut rows[k]);
-        }
-        let mut new = [T::ZERO; N];
-        if F::ADDS {
-            load_padded(y, start, width, T::ZERO, &mut new);
-        }
-        kernel.row::<L>(index, rows.each_ref().map(|row| &row[..]), &mut new);
-        if let Some(y) = y.get_mut(start..start + N) {
-            for j in 0..N {
-                // what goes over into the next row is written afterwards, unless it is added to
-                y[j] = if F::ADDS && j >= width { y[j] } else { new[j] };
+    let all = y.len() / width;
+    let (mut padded, mut new) = ([[[T::ZERO; N]; ROWS]; K], [[T::ZERO; N]; ROWS]);
+    for first in (0..all).step_by(ROWS) {
+        let count = ROWS.min(all - first);
+        for row in 0..count {
+            let start = (first + row) * width;
+            for k in 0..K {
+                load_padded(x[k], start, width, T::of(F::FILL[k]), &mut padded[k][row]);
             }
-        } else {
-            y[start..start + width].copy_from_slice(&new[..width]);
+            if F::ADDS {
+                load_padded(y, start, width, T::ZERO, &mut new[row]);
+            }
+        }
+        kernel.rows::<L, _, _>(first, padded.each_ref().map(|rows| &rows[..count]), &mut new[..count]);
+        for (row, new) in new[..count].iter().enumerate() {
+            let start = (first + row) * width;
+            if let Some(y) = y.get_mut(start..start + N) {
+                for j in 0..N {
+                    // what goes over into the next row is written afterwards, unless it is added to
+                    y[j] = if F::ADDS && j >= width { y[j] } else { new[j] };
+                }
+            } else {
+                y[start..start + width].copy_from_slice(&new[..width]);
+            }
         }
     }
 }

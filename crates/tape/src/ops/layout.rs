@@ -28,14 +28,18 @@ impl<T: Float, V: Viewed> Op<T> for V {
         read(x[0].data, &self.view(&x[0].shape), y[0], false);
     }
     fn backward(&self, at: &At<'_, T>, grads: &mut Grads<'_, T>) {
-        let view = self.view(&at.x[0].shape);
-        if covers(&view, at.x[0].data.len()) {
-            if let Some((grad, accumulate)) = grads.write(0) {
-                write(at.grad(0), grad, &view, accumulate);
-            }
-        } else if let Some(grad) = grads.sum(0) {
-            write(at.grad(0), grad, &view, true);
+        add_through(&self.view(&at.x[0].shape), at.grad(0), (0, at.x[0].data.len()), grads);
+    }
+}
+
+/// Adds the gradient of a view to that of an operand of some length.
+pub(super) fn add_through<T: Float>(view: &View, g: &[T], (operand, length): (usize, usize), grads: &mut Grads<'_, T>) {
+    if covers(view, length) {
+        if let Some((grad, accumulate)) = grads.write(operand) {
+            write(g, grad, view, accumulate);
         }
+    } else if let Some(grad) = grads.sum(operand) {
+        write(g, grad, view, true);
     }
 }
 
@@ -294,12 +298,17 @@ impl Samples for BroadcastTo {
 }
 
 impl<'t, T: Float> Var<'t, T> {
+    fn viewed(self, op: impl Viewed) -> Self {
+        let view = op.view(&self.shape());
+        self.tape.record_view(op, view, self)
+    }
+
     /// The axes in the given order. PyTorch: `x.permute`.
     ///
     /// # Panics
     /// When `order` does not name each axis once.
     pub fn permute(self, order: &[usize]) -> Self {
-        self.tape.record(Permute { order: SmallVec::from_slice(order) }, &[self])[0]
+        self.viewed(Permute { order: SmallVec::from_slice(order) })
     }
 
     /// The last two axes exchanged. PyTorch: `x.mT`.
@@ -319,7 +328,7 @@ impl<'t, T: Float> Var<'t, T> {
     /// # Panics
     /// When there are more spans than axes, a span leaves its axis, or a step is 0.
     pub fn slice(self, spans: &[Span]) -> Self {
-        self.tape.record(Slice { spans: spans.into() }, &[self])[0]
+        self.viewed(Slice { spans: spans.into() })
     }
 
     /// A part of one axis (negative: from the back); see [`Span`].
@@ -329,7 +338,7 @@ impl<'t, T: Float> Var<'t, T> {
     pub fn slice_axis(self, axis: isize, span: impl Into<Span>) -> Self {
         let mut spans = smallvec::smallvec![Span::ALL; self.shape().axis(axis, Slice::NAME) + 1];
         *spans.last_mut().expect("one span at least") = span.into();
-        self.tape.record(Slice { spans }, &[self])[0]
+        self.viewed(Slice { spans })
     }
 
     /// The elements `start..start + len` of one axis (negative: from the back). PyTorch: `x.narrow`.
@@ -350,7 +359,7 @@ impl<'t, T: Float> Var<'t, T> {
         for &axis in axes {
             spans[shape.axis(axis, "flip")] = Span::ALL.by(-1);
         }
-        self.tape.record(Slice { spans }, &[self])[0]
+        self.viewed(Slice { spans })
     }
 
     /// Windows of `size` elements, `dilation` apart, that start every `step` elements of one axis (negative: from the
@@ -361,7 +370,7 @@ impl<'t, T: Float> Var<'t, T> {
     /// When there is no such axis, a window does not fit, or a number is 0.
     pub fn windows(self, axis: isize, size: usize, step: usize, dilation: usize) -> Self {
         let axis = self.shape().axis(axis, Windows::NAME);
-        self.tape.record(Windows { axis, size, step, dilation }, &[self])[0]
+        self.viewed(Windows { axis, size, step, dilation })
     }
 
     /// A diagonal of each matrix `[.., rows, columns]`: `offset` columns right of the main one, or `-offset` rows below
@@ -370,7 +379,7 @@ impl<'t, T: Float> Var<'t, T> {
     /// # Panics
     /// When there are fewer than two axes.
     pub fn diagonal(self, offset: isize) -> Self {
-        self.tape.record(Diagonal { offset }, &[self])[0]
+        self.viewed(Diagonal { offset })
     }
 
     /// The array repeated along axes of size 1 and along new leading axes. PyTorch: `x.expand`.

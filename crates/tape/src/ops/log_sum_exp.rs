@@ -49,10 +49,11 @@ impl<T: Float> RowKernel<T, 1> for BackRow<'_, T> {
     const FILL: [f64; 1] = [0.0];
     const ADDS: bool = true;
     #[inline(always)]
-    fn row<L: Lane<Scalar = T>>(&self, index: usize, [x]: [&[T]; 1], grad: &mut [T]) {
-        let (y, g) = (L::new(self.0[index]), L::new(self.1[index]));
-        for (x, grad) in x.iter().zip(grad) {
-            *grad = back_one(L::new(*x), y, g, L::new(*grad)).get();
+    fn rows<L: Lane<Scalar = T>, X: AsRef<[T]>, Y: AsMut<[T]>>(&self, first: usize, [x]: [&[X]; 1], grad: &mut [Y]) {
+        for (((x, grad), y), g) in x.iter().zip(grad).zip(&self.0[first..]).zip(&self.1[first..]) {
+            for (x, grad) in x.as_ref().iter().zip(grad.as_mut()) {
+                *grad = back_one(L::new(*x), L::new(*y), L::new(*g), L::new(*grad)).get();
+            }
         }
     }
 }

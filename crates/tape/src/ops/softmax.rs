@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::elementwise::MAX_PARAMETERS;
 use crate::float::Float;
-use crate::kernels::rows::{RowKernel, map_rows};
+use crate::kernels::rows::{ROWS, RowKernel, map_rows};
 use crate::kernels::{max_of, simd_kernel, sum_of};
 use crate::lane::Lane;
 use crate::rows::RowFunction;
@@ -24,14 +24,22 @@ impl<T: Float> RowKernel<T, 1> for SoftmaxRow {
     const FILL: [f64; 1] = [NOTHING];
     const ADDS: bool = false;
     #[inline(always)]
-    fn row<L: Lane<Scalar = T>>(&self, _: usize, [x]: [&[T]; 1], y: &mut [T]) {
-        let max = max_of([x], |[x]: [L; 1]| x);
-        for (x, y) in x.iter().zip(y.iter_mut()) {
-            *y = (L::new(*x) - max).exp().get();
+    fn rows<L: Lane<Scalar = T>, X: AsRef<[T]>, Y: AsMut<[T]>>(&self, _: usize, [x]: [&[X]; 1], y: &mut [Y]) {
+        // the largest element of each row, then 1 over its sum
+        let mut of_row = [L::of(0.0); ROWS];
+        for (x, max) in x.iter().zip(&mut of_row) {
+            *max = max_of([x.as_ref()], |[x]: [L; 1]| x);
         }
-        let scale = sum_of([y], |[y]: [L; 1]| y).recip();
-        for y in y.iter_mut() {
-            *y = (L::new(*y) * scale).get();
+        for ((x, y), max) in x.iter().zip(y.iter_mut()).zip(&of_row) {
+            for (x, y) in x.as_ref().iter().zip(y.as_mut()) {
+                *y = (L::new(*x) - *max).exp().get();
+            }
+        }
+        for (y, scale) in y.iter_mut().zip(&mut of_row) {
+            *scale = sum_of([y.as_mut()], |[y]: [L; 1]| y).recip();
+        }
+        for (y, scale) in y.iter_mut().zip(&of_row) {
+            y.as_mut().iter_mut().for_each(|y| *y = (L::new(*y) * *scale).get());
         }
     }
 }
@@ -69,11 +77,13 @@ impl<T: Float> RowKernel<T, 1> for LogSoftmaxRow {
     const FILL: [f64; 1] = [NOTHING];
     const ADDS: bool = false;
     #[inline(always)]
-    fn row<L: Lane<Scalar = T>>(&self, _: usize, [x]: [&[T]; 1], y: &mut [T]) {
-        let (shift, ln) = log_sum_exp_row::<T, L>(x);
-        for (x, y) in x.iter().zip(y.iter_mut()) {
-            // one after the other: the sum of both would round away what sets large elements apart
-            *y = (L::new(*x) - shift - ln).get();
+    fn rows<L: Lane<Scalar = T>, X: AsRef<[T]>, Y: AsMut<[T]>>(&self, _: usize, [x]: [&[X]; 1], y: &mut [Y]) {
+        for (x, y) in x.iter().zip(y) {
+            let (shift, ln) = log_sum_exp_row::<T, L>(x.as_ref());
+            for (x, y) in x.as_ref().iter().zip(y.as_mut()) {
+                // one after the other: the sum of both would round away what sets large elements apart
+                *y = (L::new(*x) - shift - ln).get();
+            }
         }
     }
 }
@@ -90,10 +100,13 @@ impl<T: Float> RowKernel<T, 2> for SoftmaxBack {
     const FILL: [f64; 2] = [0.0; 2];
     const ADDS: bool = true;
     #[inline(always)]
-    fn row<L: Lane<Scalar = T>>(&self, _: usize, [y, g]: [&[T]; 2], grad: &mut [T]) {
-        let dot = sum_of([g, y], |[g, y]: [L; 2]| g * y);
+    fn rows<L: Lane<Scalar = T>, X: AsRef<[T]>, Y: AsMut<[T]>>(&self, _: usize, [y, g]: [&[X]; 2], grad: &mut [Y]) {
         for (grad, (y, g)) in grad.iter_mut().zip(y.iter().zip(g)) {
-            *grad = L::new(*y).mul_add(L::new(*g) - dot, L::new(*grad)).get();
+            let (y, g) = (y.as_ref(), g.as_ref());
+            let dot = sum_of([g, y], |[g, y]: [L; 2]| g * y);
+            for (grad, (y, g)) in grad.as_mut().iter_mut().zip(y.iter().zip(g)) {
+                *grad = L::new(*y).mul_add(L::new(*g) - dot, L::new(*grad)).get();
+            }
         }
     }
 }
@@ -111,10 +124,13 @@ impl<T: Float> RowKernel<T, 2> for LogSoftmaxBack {
     const FILL: [f64; 2] = [0.0; 2];
     const ADDS: bool = true;
     #[inline(always)]
-    fn row<L: Lane<Scalar = T>>(&self, _: usize, [y, g]: [&[T]; 2], grad: &mut [T]) {
-        let total = sum_of([g], |[g]: [L; 1]| g);
+    fn rows<L: Lane<Scalar = T>, X: AsRef<[T]>, Y: AsMut<[T]>>(&self, _: usize, [y, g]: [&[X]; 2], grad: &mut [Y]) {
         for (grad, (y, g)) in grad.iter_mut().zip(y.iter().zip(g)) {
-            *grad = (L::new(*grad) + L::new(*g) - L::new(*y).exp() * total).get();
+            let (y, g) = (y.as_ref(), g.as_ref());
+            let total = sum_of([g], |[g]: [L; 1]| g);
+            for (grad, (y, g)) in grad.as_mut().iter_mut().zip(y.iter().zip(g)) {
+                *grad = (L::new(*grad) + L::new(*g) - L::new(*y).exp() * total).get();
+            }
         }
     }
 }
