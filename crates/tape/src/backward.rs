@@ -133,7 +133,7 @@ impl<T: Float> Nodes<T> {
                 Kind::Sum { .. } => {
                     let Some(group) = self.summed_group(id, pool) else { continue };
                     let mut out = pool.take(1);
-                    out[0] = self.group_back(&group, &RootGrad::Same(seed), grads, true, pool);
+                    out[0] = self.group_back(&group, Root::Same(seed), grads, true, pool);
                     self.finish_sum(id, out, group);
                     done.push(id);
                 }
@@ -167,7 +167,7 @@ impl<T: Float> Nodes<T> {
                 let x: SmallVec<[Array<'_, T>; 4]> = node.inputs.iter().map(|&i| self.array(i)).collect();
                 let y: SmallVec<[Array<'_, T>; 2]> = range.map(|o| self.array(o as u32)).collect();
                 let mut slots: SmallVec<[Option<Slot<T>>; 4]> =
-                    node.inputs.iter().map(|&i| self.slot(i, &mut grads, pool)).collect();
+                    node.inputs.iter().map(|&i| self.slot(i, &mut grads, &mut None, pool)).collect();
                 op.backward(&At { x: &x, y: &y, saved, grads: &own, pool }, &mut Grads { slots: &mut slots });
                 for (&input, slot) in node.inputs.iter().zip(slots) {
                     if let Some(slot) = slot
@@ -200,14 +200,14 @@ impl<T: Float> Nodes<T> {
                 }
                 Kind::Fusible { group, .. } => {
                     let group = group.as_ref().expect("a node whose gradient is wanted was computed");
-                    self.group_back(group, &RootGrad::Full(&grad), &mut grads, false, pool);
+                    self.group_back(group, Root::Full(grad), &mut grads, false, pool);
                 }
                 Kind::Sum { group: Some(group) } => {
-                    self.group_back(group, &RootGrad::Same(grad[0]), &mut grads, false, pool);
+                    self.group_back(group, Root::Same(grad[0]), &mut grads, false, pool);
                 }
                 Kind::Sum { group: None } => {
                     let input = node.inputs[0];
-                    if let Some(mut slot) = self.slot(input, &mut grads, pool) {
+                    if let Some(mut slot) = self.slot(input, &mut grads, &mut None, pool) {
                         if slot.fresh {
                             slot.data.fill(grad[0]);
                         } else {
@@ -223,15 +223,22 @@ impl<T: Float> Nodes<T> {
         found
     }
 
-    /// Takes the gradient of a node to add to it; a node that is taken twice gets a second array.
-    fn slot(&self, id: u32, grads: &mut [Option<Buffer<T>>], pool: &Pool<T>) -> Option<Slot<T>> {
+    /// Takes the gradient of a node to add to it; a node that is taken twice gets a second array. The first gradient of a
+    /// node goes to a spare array when there is one.
+    fn slot(
+        &self,
+        id: u32,
+        grads: &mut [Option<Buffer<T>>],
+        spare: &mut Option<Buffer<T>>,
+        pool: &Pool<T>,
+    ) -> Option<Slot<T>> {
         let node = &self.list[id as usize];
         if !node.needs_grad {
             return None;
         }
         Some(match grads[id as usize].take() {
             Some(data) => Slot { data, fresh: false },
-            None => Slot { data: pool.take(node.shape.len()), fresh: true },
+            None => Slot { data: spare.take().unwrap_or_else(|| pool.take(node.shape.len())), fresh: true },
         })
     }
 
@@ -239,7 +246,7 @@ impl<T: Float> Nodes<T> {
     fn group_back(
         &self,
         group: &Group<T>,
-        root: &RootGrad<'_, T>,
+        root: Root<T>,
         grads: &mut [Option<Buffer<T>>],
         want_sum: bool,
         pool: &Pool<T>,
@@ -253,15 +260,25 @@ impl<T: Float> Nodes<T> {
             /// Of another smaller shape: filled at the group's shape, then summed.
             Broadcast(Buffer<T>),
         }
+        let (mut root, mut given) = match root {
+            Root::Full(grad) => (None, Some(grad)),
+            Root::Same(grad) => (Some(RootGrad::Same(grad)), None),
+        };
         let mut targets: SmallVec<[Target<T>; 8]> = group
             .inputs
             .iter()
-            .map(|&i| {
+            .enumerate()
+            .map(|(at, &i)| {
                 let node = &self.list[i as usize];
                 if !node.needs_grad {
                     Target::Unwanted
                 } else if node.shape.len() == group.shape.len() {
-                    self.slot(i, grads, pool).map_or(Target::Unwanted, Target::Direct)
+                    // a result's gradient is not needed any more: an operand's may take its place
+                    let slot = self.slot(i, grads, &mut given, pool);
+                    if root.is_none() && given.is_none() {
+                        root = Some(RootGrad::InPlace(at));
+                    }
+                    slot.map_or(Target::Unwanted, Target::Direct)
                 } else if repeats(&node.shape, &group.shape) {
                     Target::Repeated(pool.take(node.shape.len()))
                 } else {
@@ -279,7 +296,8 @@ impl<T: Float> Nodes<T> {
             })
             .collect();
         let (steps, operands, len) = (&group.steps, self.operands(group), group.shape.len());
-        let sum = sweep::backward(steps, &operands, group.cut, len, root, &mut wanted, want_sum, pool);
+        let root = root.unwrap_or_else(|| RootGrad::Full(given.as_deref().expect("it was not put to use")));
+        let sum = sweep::backward(steps, &operands, group.cut, len, &root, &mut wanted, want_sum, pool);
         drop(wanted);
         for (&input, target) in group.inputs.iter().zip(targets) {
             let own: Shape = self.list[input as usize].shape;
@@ -297,6 +315,14 @@ impl<T: Float> Nodes<T> {
         }
         sum
     }
+}
+
+/// The gradient of a group's result.
+enum Root<T: Float> {
+    /// One number an element.
+    Full(Buffer<T>),
+    /// The same number for every element: the group's sum was taken.
+    Same(T),
 }
 
 /// Adds a gradient to what a node has already.

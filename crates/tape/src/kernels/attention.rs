@@ -8,15 +8,17 @@ use std::ops::Range;
 use crate::float::Float;
 use crate::kernels::buffer::Pool;
 use crate::kernels::gemm::MatrixRef;
-use crate::kernels::tile::{Panels, block_product, line, panel, scaled_rows};
+use crate::kernels::tile::{Panels, block_product, line, scaled_rows};
 use crate::kernels::{max_of, simd_kernel, sum_of};
 
-/// Queries in a block of scores.
-const QUERIES: usize = 64;
-/// Keys in a block of scores of the forward pass: a block of scores fills half of a first-level cache.
-const KEYS: usize = 128;
+/// Queries in a block of scores of the forward pass.
+const QUERIES: usize = 32;
+/// Keys in such a block: whole panels of every instruction set, and scores that fill half of a first-level cache.
+const KEYS: usize = 192;
+/// Queries in a block of the backward pass.
+const QUERIES_BACK: usize = 64;
 /// Keys in a block of the backward pass, which holds two such blocks.
-const KEYS_BACK: usize = 64;
+const KEYS_BACK: usize = 48;
 /// Elements from one row of a block of scores to the next: not a power of two, so that columns spread over the cache.
 const STRIDE: usize = KEYS + 16;
 
@@ -220,7 +222,7 @@ impl<T: Float> Head<'_, T> {
             sum.fill(T::ZERO);
             let keys = self.sight.keys_of(block.clone());
             // blocks of keys start with a panel
-            let first = keys.start - (keys.start - seen.start) % panel::<T>();
+            let first = keys.start - (keys.start - seen.start) % keys_t.width;
             for from in (first..keys.end).step_by(KEYS) {
                 let keys = from..keys.end.min(from + KEYS);
                 let (at, width) = (from - seen.start, keys.len());
@@ -285,7 +287,7 @@ impl<T: Float> Head<'_, T> {
 
         let (mut room_kt, mut room_k, mut room_vt) =
             (take(d, KEYS_BACK), take(KEYS_BACK, d), take(width_out, KEYS_BACK));
-        let (mut weights, mut slopes) = (pool.take(QUERIES * STRIDE), pool.take(QUERIES * STRIDE));
+        let (mut weights, mut slopes) = (pool.take(QUERIES_BACK * STRIDE), pool.take(QUERIES_BACK * STRIDE));
         let (mut own_k, mut own_v) = (pool.take(KEYS_BACK * pad_d), pool.take(KEYS_BACK * pad_v));
         for from in keys.clone().step_by(KEYS_BACK) {
             let some = from..keys.end.min(from + KEYS_BACK);
@@ -298,8 +300,8 @@ impl<T: Float> Head<'_, T> {
             own_k.fill(T::ZERO);
             own_v.fill(T::ZERO);
             let seeing_some = self.sight.queries_of(some.clone());
-            for start in seeing_some.clone().step_by(QUERIES) {
-                let block = start..seeing_some.end.min(start + QUERIES);
+            for start in seeing_some.clone().step_by(QUERIES_BACK) {
+                let block = start..seeing_some.end.min(start + QUERIES_BACK);
                 let (rows, at) = (block.len(), start - seeing.start);
                 self.scores(block.clone(), some.clone(), keys_t, &mut weights);
                 let g = MatrixRef::row_major(&grad[at * width_out..], width_out);

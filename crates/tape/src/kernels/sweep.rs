@@ -209,6 +209,8 @@ pub(crate) enum RootGrad<'a, T> {
     Full(&'a [T]),
     /// The same number for every element: the group's sum was taken.
     Same(T),
+    /// One number an element, in the memory where the gradient of the operand of that index goes.
+    InPlace(usize),
 }
 
 /// Where a group's backward pass leaves the gradient of one operand.
@@ -304,8 +306,14 @@ pub(crate) fn backward<T: Float>(
                 total = add_blocks(total, &values[inner..inner + size]);
             }
             adjoints[..inner].fill(T::ZERO);
-            if let RootGrad::Same(grad) = root {
-                adjoints[inner..inner + size].fill(*grad);
+            match root {
+                RootGrad::Full(_) => {}
+                RootGrad::Same(grad) => adjoints[inner..inner + size].fill(*grad),
+                RootGrad::InPlace(at) => {
+                    let Target::Full { memory, .. } = &targets[*at] else { unreachable!("its gradient is whole") };
+                    // SAFETY: blocks are disjoint.
+                    adjoints[inner..inner + size].copy_from_slice(unsafe { memory.range(start, size) });
+                }
             }
             for (i, target) in targets.iter().enumerate() {
                 match target {

@@ -264,7 +264,7 @@ impl<T: Float, C: Cell> Op<T> for Recurrent<C> {
                     }
                 }
                 let left = MatrixRef::row_major(rows(h_before, first..first + count, h), h);
-                block_product((count, h, wide), left, Panels::of(&packed, h), &mut product, padded, C::APART);
+                block_product((count, h, wide), left, Panels::of(&packed, (h, wide)), &mut product, padded, C::APART);
                 for row in 0..count {
                     let at = first + row;
                     let (own, own_c) = (row * h..(row + 1) * h, row * widths[1]..(row + 1) * widths[1]);
@@ -353,7 +353,7 @@ impl<T: Float, C: Cell> Op<T> for Recurrent<C> {
                     }
                     let mut through = at.scratch(count * padded);
                     let left = MatrixRef::row_major(&halves, wide);
-                    block_product((count, wide, h), left, Panels::of(&packed, wide), &mut through, padded, false);
+                    block_product((count, wide, h), left, Panels::of(&packed, (wide, h)), &mut through, padded, false);
                     for (dh, through) in dh.chunks_exact_mut(h).zip(through.chunks_exact(padded)) {
                         dh.iter_mut().zip(through).for_each(|(sum, g)| *sum += *g);
                     }

@@ -109,6 +109,27 @@ unsafe fn tile_of<V: Vector, const R: usize, const N: usize, const PART: bool>(t
             }
             at += t.step;
         }
+        let plain = matches!(t.bias, Bias::None) && !t.relu;
+        if plain && t.rows == R && t.cols == N * V::LANES {
+            // loops of known length alone, so that the sums go from registers to the output
+            if t.accumulate {
+                for (i, sums) in sums.iter().enumerate() {
+                    for (j, sum) in sums.iter().enumerate() {
+                        let out = t.out.add(i * t.out_step + j * V::LANES);
+                        sum.add(V::load(out)).store(out);
+                    }
+                }
+            } else {
+                for (i, sums) in sums.iter().enumerate() {
+                    for (j, sum) in sums.iter().enumerate() {
+                        sum.store(t.out.add(i * t.out_step + j * V::LANES));
+                    }
+                }
+            }
+            return;
+        }
+        // an array of its own, as one that is read at places not known beforehand cannot stay in registers
+        let sums: [[V; N]; R] = std::array::from_fn(|i| std::array::from_fn(|j| sums[i][j]));
         for (i, sums) in sums.iter().enumerate() {
             if i == t.rows {
                 break;
