@@ -461,11 +461,10 @@ fn inner_products<T: Float>(
     let kernels = T::kernels();
     let (rows, cols) = kernels.dots_size;
     let outputs = y.len() / positions;
-    // the larger group of rows stays in the first-level cache
-    for j in (0..terms.len()).step_by(cols) {
-        let width = cols.min(terms.len() - j);
-        for i in (0..outputs).step_by(rows) {
-            let height = rows.min(outputs - i);
+    for i in (0..outputs).step_by(rows) {
+        let height = rows.min(outputs - i);
+        for j in (0..terms.len()).step_by(cols) {
+            let width = cols.min(terms.len() - j);
             // SAFETY: `count` elements of each row of y from `first` on exist, and of each term's row of the copy.
             unsafe {
                 (kernels.dots)(&Dots {

@@ -15,7 +15,7 @@ pub struct MatMul {
 }
 
 /// How an operand is read.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Reading {
     /// Where its elements lie in an array that it is a view of.
     view: Option<View>,
